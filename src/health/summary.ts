@@ -1,0 +1,53 @@
+/** The guide's `/health` document. Bytes; what ComfyUI did not say is null, never 0. */
+export interface Summary {
+  readonly status: 'ok' | 'unavailable'
+  readonly queue: { readonly pending: number | null; readonly running: number | null }
+  readonly device: { readonly name: string | null; readonly type: string | null }
+  readonly vram: { readonly total: number | null; readonly free: number | null }
+}
+
+/** What `/health` says, with a 503, while no ComfyUI answers: the same shape, nothing known. */
+export const UNAVAILABLE: Summary = {
+  status: 'unavailable',
+  queue: { pending: null, running: null },
+  device: { name: null, type: null },
+  vram: { total: null, free: null },
+}
+
+/**
+ * The guide's summary from the parsed bodies of GET /system_stats and GET /prompt, which are anybody's
+ * JSON and are read field by field. The device is the first one listed: newer servers list every torch
+ * device, primary first. `queue_remaining` counts the running prompt too and ComfyUI has one worker, so
+ * running is 1 of them at most. A body that names no device is no ComfyUI's: `UNAVAILABLE`.
+ */
+export function summarise(systemStats: unknown, prompt: unknown): Summary {
+  const device = primaryDevice(systemStats)
+  if (device === undefined) return UNAVAILABLE
+  const remaining = count(member(member(prompt, 'exec_info'), 'queue_remaining'))
+  const running = remaining === null ? null : Math.min(1, remaining)
+  return {
+    status: 'ok',
+    queue: { pending: remaining === null || running === null ? null : remaining - running, running },
+    device: { name: text(member(device, 'name')), type: text(member(device, 'type')) },
+    vram: { total: count(member(device, 'vram_total')), free: count(member(device, 'vram_free')) },
+  }
+}
+
+function primaryDevice(systemStats: unknown): unknown {
+  const devices = member(systemStats, 'devices')
+  const first: unknown = Array.isArray(devices) ? devices[0] : undefined
+  return typeof first === 'object' && first !== null && text(member(first, 'type')) !== null ? first : undefined
+}
+
+function member(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
+  return (value as Record<string, unknown>)[name]
+}
+
+function count(value: unknown): number | null {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 ? value : null
+}
+
+function text(value: unknown): string | null {
+  return typeof value === 'string' && value !== '' ? value : null
+}
