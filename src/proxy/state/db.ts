@@ -1,0 +1,91 @@
+import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { ComfyAuthError } from '../../errors.ts'
+
+/** serve's memory over a restart: sessions, who owns which prompt. Secrets stand in it as digests only. */
+export type ServeDb = DatabaseSync
+
+const SCHEMA_VERSION = 1
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS sessions (
+    id TEXT PRIMARY KEY,
+    cookie_digest TEXT NOT NULL UNIQUE,
+    token_digest TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    remember INTEGER NOT NULL,
+    client TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    used_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS prompt_owners (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    prompt_id TEXT NOT NULL UNIQUE,
+    key_id TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX IF NOT EXISTS prompt_owners_by_key ON prompt_owners (key_id, seq);
+`
+
+/** While serve runs, a lock held elsewhere may stall its event loop for this long at most; who fails tries again later. */
+const RUNNING_BUSY_TIMEOUT_MS = 100
+
+/**
+ * Opens (or makes, 0600 in a 0700 folder) serve.db. `:memory:` keeps nothing. WAL, so that `sessions list`
+ * reads beside a running serve, and synchronous FULL, so that an ended session stays ended over a power cut.
+ * A database that a newer comfy-auth wrote is refused and left as it is.
+ */
+export function openServeDb(path: string): ServeDb {
+  if (path !== ':memory:') makePrivate(path)
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(path)
+    db.exec('PRAGMA busy_timeout = 5000')
+    const version = Number(db.prepare('PRAGMA user_version').get()?.user_version ?? 0)
+    if (version > SCHEMA_VERSION) throw newer(path, version)
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF')
+    db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`)
+    db.exec(`PRAGMA busy_timeout = ${RUNNING_BUSY_TIMEOUT_MS}`)
+    return db
+  } catch (error) {
+    db?.close()
+    if (error instanceof ComfyAuthError) throw error
+    throw new ComfyAuthError('usage', `${path} cannot be used as serve's database (${reason(error)})`, {
+      remedy: 'Move the file away: it holds browser sessions only, and everyone logs in once more.',
+      cause: error,
+    })
+  }
+}
+
+/** SQLite makes a new file with 0644, and gives its -wal and -shm the mode of the database: so the file is made first. */
+function makePrivate(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o600)
+    try {
+      const { mode } = fstatSync(fd)
+      // Only digests stand in it: an older file that others can read is closed to them and used.
+      if (process.platform !== 'win32' && (mode & 0o077) !== 0) chmodSync(path, 0o600)
+    } finally {
+      closeSync(fd)
+    }
+  } catch (error) {
+    throw new ComfyAuthError('usage', `${path} cannot be opened (${reason(error)})`, {
+      remedy: 'Give serve a folder it may write, with COMFY_AUTH_HOME, or mend the mode and owner of this one.',
+      cause: error,
+    })
+  }
+}
+
+function newer(path: string, version: number): ComfyAuthError {
+  return new ComfyAuthError('usage', `${path} was written by a newer comfy-auth (schema ${version})`, {
+    remedy: `This one knows schema ${SCHEMA_VERSION}: update comfy-auth, or set COMFY_AUTH_HOME to another folder.`,
+  })
+}
+
+function reason(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown error'
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return code === '' || code === 'ERR_SQLITE_ERROR' ? error.message : code
+}

@@ -1,0 +1,273 @@
+import { randomBytes } from 'node:crypto'
+import { customAlphabet } from 'nanoid'
+import { type Digest, digestOf } from '../../keys/digest.ts'
+import type { KnownSession } from '../decide/facts.ts'
+import type { ServeDb } from './db.ts'
+
+const HOUR_MS = 3_600_000
+
+/** Rule 14: unused for this long, a session ends. */
+export const IDLE_MS = 12 * HOUR_MS
+/** However much it is used, it ends after this, with and without Remember me. */
+export const ABSOLUTE_MS = { remember: 30 * 24 * HOUR_MS, session: 12 * HOUR_MS } as const
+const MAX_SESSIONS_PER_KEY = 100
+
+/** The cookie's value and the token in browser storage: two secrets, told apart by these. */
+export const COOKIE_PREFIX = 'comfys_'
+export const TOKEN_PREFIX = 'comfyt_'
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const sessionId = customAlphabet(ALPHABET, 12)
+
+export interface Session extends KnownSession {
+  readonly cookieDigest: Digest
+  readonly remember: boolean
+  /** Client address at login. */
+  readonly client: string
+  readonly createdMs: number
+  readonly usedMs: number
+}
+
+export interface StartedSession {
+  /** The cookie's value: shown to nobody but this browser, once. */
+  readonly cookie: string
+  /** The token for browser storage, likewise. */
+  readonly token: string
+  readonly session: Session
+}
+
+export interface Sessions {
+  /** A new session with secrets of its own; where the key has 100 already, its oldest ends. */
+  start(of: { keyId: string; remember: boolean; client: string; nowMs: number }): StartedSession
+  findByCookieDigest(digest: Digest): Session | undefined
+  /** The session was used. Kept in memory, on disk at most once a minute. */
+  touch(id: string, nowMs: number): void
+  /** False where no such session lives. */
+  end(id: string): boolean
+  endByKey(keyId: string): number
+  /** Newest first. */
+  list(): readonly Session[]
+  /** Told of every session that ends: logged out, ended by another process, too old, or gone with its key. */
+  onEnd(callback: (session: Session) => void): void
+  /** Writes what is batched, and stops the clock; the database is the opener's to close. */
+  close(): void
+}
+
+export interface SessionsOptions {
+  readonly nowMs?: () => number
+  readonly random?: (bytes: number) => Uint8Array
+  /** How often other processes' changes (`sessions end`) and ends by time are looked for. */
+  readonly pollMs?: number
+  readonly flushMs?: number
+  /** The database could not be written; it is tried again with the next flush. */
+  readonly onError?: (error: unknown) => void
+}
+
+type Row = {
+  id: string
+  cookie_digest: string
+  token_digest: string
+  key_id: string
+  remember: number
+  client: string
+  created_ms: number
+  used_ms: number
+}
+
+/**
+ * Rule 14. All sessions live in one map by the digest of their cookie, so that a request costs a look-up and
+ * no query; the database follows. What another process deletes from it ends here within `pollMs`.
+ */
+export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sessions {
+  const { nowMs = Date.now, random = randomBytes, pollMs = 400, flushMs = 60_000, onError = () => {} } = options
+  const byId = new Map<string, Session>()
+  const byCookie = new Map<Digest, Session>()
+  const listeners: ((session: Session) => void)[] = []
+  const unsaved = { added: new Set<string>(), touched: new Set<string>(), removed: new Set<string>() }
+  let earliestEndMs = Number.POSITIVE_INFINITY // a lower bound: use only moves ends later
+  let lastFlushMs = nowMs()
+
+  const selectAll = db.prepare('SELECT * FROM sessions')
+  const insert = db.prepare('INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
+  const update = db.prepare('UPDATE sessions SET used_ms = ? WHERE id = ?')
+  const remove = db.prepare('DELETE FROM sessions WHERE id = ?')
+  const dataVersion = db.prepare('PRAGMA data_version')
+
+  function keep(session: Session): void {
+    byId.set(session.id, session)
+    byCookie.set(session.cookieDigest, session)
+    earliestEndMs = Math.min(earliestEndMs, session.endsMs)
+  }
+
+  function drop(session: Session): void {
+    byId.delete(session.id)
+    byCookie.delete(session.cookieDigest)
+    unsaved.added.delete(session.id)
+    unsaved.touched.delete(session.id)
+    for (const listener of listeners) listener(session)
+  }
+
+  function endNow(session: Session): void {
+    unsaved.removed.add(session.id)
+    drop(session)
+  }
+
+  /** One transaction for all that is unsaved; where it fails, everything stays unsaved and is tried again. */
+  function flush(): void {
+    lastFlushMs = nowMs()
+    if (unsaved.added.size + unsaved.touched.size + unsaved.removed.size === 0) return
+    try {
+      db.exec('BEGIN IMMEDIATE')
+      try {
+        for (const id of unsaved.removed) remove.run(id)
+        for (const id of unsaved.added) insert.run(...columns(byId.get(id)!))
+        // Never an insert: another process may have ended it since.
+        for (const id of unsaved.touched) update.run(byId.get(id)!.usedMs, id)
+        db.exec('COMMIT')
+      } catch (error) {
+        db.exec('ROLLBACK')
+        throw error
+      }
+    } catch (error) {
+      onError(error)
+      return
+    }
+    for (const ids of Object.values(unsaved)) ids.clear()
+  }
+
+  function load(): void {
+    const rows = selectAll.all() as Row[]
+    const stored = new Set(rows.map((row) => row.id))
+    for (const session of byId.values()) {
+      if (!stored.has(session.id) && !unsaved.added.has(session.id)) drop(session)
+    }
+    for (const row of rows) {
+      if (!byId.has(row.id) && !unsaved.removed.has(row.id)) keep(fromRow(row))
+    }
+  }
+
+  function endOverdue(): void {
+    const now = nowMs()
+    if (now < earliestEndMs) return
+    earliestEndMs = Number.POSITIVE_INFINITY
+    for (const session of byId.values()) {
+      if (session.endsMs <= now) endNow(session)
+      else earliestEndMs = Math.min(earliestEndMs, session.endsMs)
+    }
+    flush()
+  }
+
+  let seenVersion = dataVersion.get()?.data_version
+  load()
+  endOverdue()
+
+  function poll(): void {
+    try {
+      const version = dataVersion.get()?.data_version
+      if (version !== seenVersion) {
+        load()
+        seenVersion = version
+      }
+    } catch (error) {
+      onError(error)
+    }
+    endOverdue()
+    const retry = unsaved.added.size + unsaved.removed.size > 0
+    if (retry || nowMs() - lastFlushMs >= flushMs) flush()
+  }
+  const timer = setInterval(poll, pollMs)
+  timer.unref()
+
+  return {
+    start({ keyId, remember, client, nowMs: now }) {
+      const own = [...byId.values()].filter((session) => session.keyId === keyId)
+      own.sort((a, b) => a.createdMs - b.createdMs)
+      for (const oldest of own.slice(0, Math.max(0, own.length + 1 - MAX_SESSIONS_PER_KEY))) endNow(oldest)
+      const cookie = COOKIE_PREFIX + secret(random)
+      const token = TOKEN_PREFIX + secret(random)
+      const times = { remember, createdMs: now, usedMs: now }
+      const session: Session = {
+        id: sessionId(),
+        keyId,
+        cookieDigest: digestOf(cookie),
+        tokenDigest: digestOf(token),
+        client,
+        ...times,
+        endsMs: endOf(times),
+      }
+      keep(session)
+      unsaved.added.add(session.id)
+      flush()
+      return { cookie, token, session }
+    },
+    findByCookieDigest: (digest) => byCookie.get(digest),
+    touch(id, now) {
+      const session = byId.get(id)
+      // A second's grain is enough, and keeps a page load of 250 requests from making 250 objects.
+      if (session === undefined || now - session.usedMs < 1_000) return
+      const used = { ...session, usedMs: now }
+      keep({ ...used, endsMs: endOf(used) })
+      unsaved.touched.add(id)
+    },
+    end(id) {
+      const session = byId.get(id)
+      if (session === undefined) return false
+      endNow(session)
+      flush()
+      return true
+    },
+    endByKey(keyId) {
+      const own = [...byId.values()].filter((session) => session.keyId === keyId)
+      for (const session of own) endNow(session)
+      flush()
+      return own.length
+    },
+    list: () => [...byId.values()].sort((a, b) => b.createdMs - a.createdMs),
+    onEnd: (callback) => void listeners.push(callback),
+    close() {
+      clearInterval(timer)
+      flush()
+    },
+  }
+}
+
+function endOf(of: { remember: boolean; createdMs: number; usedMs: number }): number {
+  return Math.min(of.usedMs + IDLE_MS, of.createdMs + ABSOLUTE_MS[of.remember ? 'remember' : 'session'])
+}
+
+/** 256 bits as 43 characters of base62. */
+function secret(random: (bytes: number) => Uint8Array): string {
+  let value = BigInt(`0x${Buffer.from(random(32)).toString('hex')}`)
+  let text = ''
+  while (text.length < 43) {
+    text = ALPHABET.charAt(Number(value % 62n)) + text
+    value /= 62n
+  }
+  return text
+}
+
+function columns(session: Session): (string | number)[] {
+  return [
+    session.id,
+    session.cookieDigest,
+    session.tokenDigest,
+    session.keyId,
+    session.remember ? 1 : 0,
+    session.client,
+    session.createdMs,
+    session.usedMs,
+  ]
+}
+
+function fromRow(row: Row): Session {
+  const times = { remember: row.remember === 1, createdMs: row.created_ms, usedMs: row.used_ms }
+  return {
+    id: row.id,
+    keyId: row.key_id,
+    cookieDigest: row.cookie_digest as Digest,
+    tokenDigest: row.token_digest as Digest,
+    client: row.client,
+    ...times,
+    endsMs: endOf(times),
+  }
+}
