@@ -1,0 +1,115 @@
+import { custom } from '@oclif/core/flags'
+import { ComfyAuthError } from '../errors.ts'
+
+export * as Args from '@oclif/core/args'
+export * as Flags from '@oclif/core/flags'
+
+function usage(message: string, remedy: string): ComfyAuthError {
+  return new ComfyAuthError('usage', message, { remedy })
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 7 * 86_400_000,
+}
+const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$/
+
+/** `90d`, `24h`, `10m`, `1.5s`, `500ms`, or several as in `1h30m`, and a bare `0`: milliseconds, whole. Throws `usage`. */
+export function parseDuration(text: string): number {
+  if (text === '0') return 0
+  const parts = text.match(/\d+(?:\.\d+)?(?:ms|[smhdw])/g) ?? []
+  const total = parts.reduce((sum, part) => {
+    const [, amount, unit] = DURATION.exec(part)!
+    return sum + Number(amount) * UNIT_MS[unit!]!
+  }, 0)
+  if (parts.length === 0 || parts.join('') !== text || !Number.isSafeInteger(Math.round(total))) {
+    throw usage('That is not a duration.', 'Write a number and its unit, as in 90d, 24h, 10m, 30s or 500ms.')
+  }
+  return Math.round(total)
+}
+
+const UNIT_BYTES: Readonly<Record<string, number>> = {
+  '': 1,
+  B: 1,
+  kB: 1e3,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  K: 2 ** 10,
+  M: 2 ** 20,
+  G: 2 ** 30,
+  T: 2 ** 40,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+  TiB: 2 ** 40,
+}
+
+/** `4GiB`, `512MiB`, `1.5GB`, `100` (bytes): bytes, whole. Throws `usage`. */
+export function parseSize(text: string): number {
+  const [, amount, unit] = /^(\d+(?:\.\d+)?) ?([A-Za-z]*)$/.exec(text) ?? []
+  const factor = unit === undefined ? undefined : Object.hasOwn(UNIT_BYTES, unit) ? UNIT_BYTES[unit] : undefined
+  const bytes = Math.round(Number(amount) * (factor ?? Number.NaN))
+  if (!Number.isSafeInteger(bytes))
+    throw usage('That is not a size.', 'Write a number and its unit, as in 4GiB or 512MiB.')
+  return bytes
+}
+
+const DAY = /^\d{4}-\d\d-\d\d$/
+const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/
+/** The last date that a record can hold; beyond it years have more than four digits. */
+const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
+
+/** A duration from `now`, a bare date (the end of that day, UTC), or a moment with its zone. Throws `usage`. */
+export function parseExpiry(text: string, now: Date): Date {
+  const isDay = DAY.test(text)
+  if (isDay || MOMENT.test(text)) {
+    const date = new Date(isDay ? `${text}T23:59:59.999Z` : text)
+    // Date rolls 2027-02-30 over to March.
+    const rolled = isDay && !Number.isNaN(date.getTime()) && !date.toISOString().startsWith(text)
+    if (!Number.isNaN(date.getTime()) && !rolled) return date
+    throw usage('There is no such date.', 'Write it as 2027-01-31.')
+  }
+  let durationMs: number
+  try {
+    durationMs = parseDuration(text)
+  } catch {
+    throw usage('That is neither a duration nor a date.', 'Write 90d, 24h, or a date such as 2027-01-31.')
+  }
+  if (durationMs > LAST_MS - now.getTime())
+    throw usage('That is too far away.', 'Leave it out for a key that never expires.')
+  return new Date(now.getTime() + durationMs)
+}
+
+/** The parser's words, with the flag's name before them. */
+async function named<T>(name: string, parse: () => T): Promise<T> {
+  try {
+    return parse()
+  } catch (error) {
+    if (!(error instanceof ComfyAuthError)) throw error
+    throw usage(`--${name}: ${error.message.charAt(0).toLowerCase()}${error.message.slice(1)}`, error.remedy)
+  }
+}
+
+/** Milliseconds. */
+export const duration = custom<number>({
+  helpValue: 'DURATION',
+  parse: (input, _context, { name }) => named(name, () => parseDuration(input)),
+})
+
+/** Bytes. */
+export const size = custom<number>({
+  helpValue: 'SIZE',
+  parse: (input, _context, { name }) => named(name, () => parseSize(input)),
+})
+
+/** The moment something ends. */
+export const expiry = custom<Date>({
+  helpValue: 'DURATION|DATE',
+  parse: (input, _context, { name }) => named(name, () => parseExpiry(input, new Date())),
+})

@@ -1,0 +1,55 @@
+import { closeSync, constants, openSync } from 'node:fs'
+import { ComfyAuthError } from '../errors.ts'
+import { errorText } from './errno.ts'
+
+/** How long a writer waits for the others; each of them needs milliseconds. */
+const PATIENCE_MS = 30_000
+
+function wait(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+function isBusy(error: unknown): boolean {
+  return error instanceof Error && /database is locked|SQLITE_BUSY/.test(error.message)
+}
+
+/**
+ * Runs `change` while no other process (and no other caller in this one) does so under the same lock file. The lock is an
+ * exclusive transaction of an empty SQLite database, which the kernel frees when its holder dies, by kill -9 too.
+ */
+export async function withLock<T>(path: string, change: () => T | Promise<T>, patienceMs = PATIENCE_MS): Promise<T> {
+  const { DatabaseSync } = await import('node:sqlite') // slow to load, and most commands write nothing
+  try {
+    closeSync(openSync(path, constants.O_CREAT | constants.O_RDWR | (constants.O_NOFOLLOW ?? 0), 0o600))
+  } catch (error) {
+    throw new ComfyAuthError('usage', `The keyring's lock file cannot be opened: ${errorText(error)}.`, {
+      remedy: 'Let this user write the folder of the keyring, or name another with --keyring.',
+      cause: error,
+    })
+  }
+  const database = new DatabaseSync(path)
+  try {
+    // Tries and sleeps rather than letting SQLite wait: that would block the very caller in this process that holds it.
+    for (const start = performance.now(); ; await wait(2 + 15 * Math.random())) {
+      try {
+        database.exec('BEGIN EXCLUSIVE')
+        break
+      } catch (error) {
+        if (!isBusy(error)) {
+          throw new ComfyAuthError('usage', "The keyring's lock file is damaged.", {
+            remedy: 'Delete the file keyring.lock beside the keyring: it holds no data.',
+            cause: error,
+          })
+        }
+        if (performance.now() - start > patienceMs) {
+          throw new ComfyAuthError('timeout', 'Another process has held the keyring for too long.', {
+            remedy: 'Try again; if it stays so, look for a stopped comfy-auth process and end it.',
+          })
+        }
+      }
+    }
+    return await change()
+  } finally {
+    database.close() // ends the transaction
+  }
+}

@@ -1,0 +1,50 @@
+import { randomBytes } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+
+export const KEY_PREFIX = 'comfy_'
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const SECRET_LENGTH = 43 // 62^43 > 2^256
+const CHECKSUM_LENGTH = 6 // 62^6 > 2^32
+const SHAPE = /^comfy_[0-9A-Za-z]{43}[0-9A-Za-z]{6}$/
+
+/** Big-endian, left-padded with 0. */
+export function base62(value: bigint, length: number): string {
+  let digits = ''
+  for (let rest = value; rest > 0n; rest /= 62n) digits = ALPHABET[Number(rest % 62n)] + digits
+  return digits.padStart(length, '0')
+}
+
+/** CRC-32 of all that stands before it, prefix included: a typo or a cut copy is told without a server. */
+function checksum(body: string): string {
+  return base62(BigInt(crc32(body)), CHECKSUM_LENGTH)
+}
+
+/** `comfy_`, 256 bits from `random` as 43 characters of base62, and 6 of checksum. */
+export function makeKey(random: (bytes: number) => Uint8Array = randomBytes): string {
+  const secret = BigInt(`0x${Buffer.from(random(32)).toString('hex')}`)
+  const body = KEY_PREFIX + base62(secret, SECRET_LENGTH)
+  return body + checksum(body)
+}
+
+export type ParsedKey =
+  /** One of ours, and typed right. */
+  | { readonly kind: 'ok' }
+  /** It begins as ours do, but was mistyped or cut. */
+  | { readonly kind: 'bad-checksum' }
+  /** Any other string, such as the guide's free-form keys. */
+  | { readonly kind: 'foreign' }
+
+export function parseKey(text: string): ParsedKey {
+  if (!text.startsWith(KEY_PREFIX)) return { kind: 'foreign' }
+  if (!SHAPE.test(text)) return { kind: 'bad-checksum' }
+  const body = text.slice(0, -CHECKSUM_LENGTH)
+  return checksum(body) === text.slice(-CHECKSUM_LENGTH) ? { kind: 'ok' } : { kind: 'bad-checksum' }
+}
+
+/** Keys, session cookies and storage tokens by their prefix, cut and mistyped ones too. */
+const SECRETS = /comfy([st]?)_[0-9A-Za-z]{8,}/g
+
+/** The text with everything that looks like a secret of ours taken out. The guide's free-form keys have no look. */
+export function redact(text: string): string {
+  return text.replaceAll(SECRETS, 'comfy$1_[redacted]')
+}

@@ -1,0 +1,262 @@
+import { dirname, resolve } from 'node:path'
+import { customAlphabet } from 'nanoid'
+import { ComfyAuthError } from '../errors.ts'
+import { othersCanWrite, writePrivate } from '../files/private.ts'
+import { type Digest, digestOf } from './digest.ts'
+import { makeKey } from './format.ts'
+import { keyFault, readKeyFile } from './key-file.ts'
+import { changeKeyring, isLabel, type KeyRecord } from './keyring.ts'
+import type { Role } from './roles.ts'
+
+/** Base62, so that no id begins with `-` and is read as a flag. */
+export const makeId = customAlphabet('0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz', 12)
+
+export type KeyState = 'live' | 'expired' | 'revoked'
+
+export function stateOf(record: Pick<KeyRecord, 'expires' | 'revoked'>, now: Date): KeyState {
+  if (record.revoked) return 'revoked'
+  return record.expires && record.expires <= now ? 'expired' : 'live'
+}
+
+function isLive(record: KeyRecord, now: Date): boolean {
+  return stateOf(record, now) === 'live'
+}
+
+export interface Clockwork {
+  readonly now: () => Date
+  readonly random?: (bytes: number) => Uint8Array
+}
+
+const CLOCK: Clockwork = { now: () => new Date() }
+
+export interface CreatedKey {
+  readonly id: string | undefined
+  readonly label: string | undefined
+  readonly role: Role
+  readonly expires: Date | undefined
+  /** The secret; the one time it is to be had. */
+  readonly key: string
+  /** The file it was written to. */
+  readonly path: string | undefined
+  readonly warnings: readonly string[]
+}
+
+export interface NewKey {
+  readonly label?: string | undefined
+  /** Left out: admin while the keyring holds no live admin, else user. */
+  readonly role?: Role | undefined
+  readonly expires?: Date | undefined
+  /** Write the key there, 0600, besides returning it. */
+  readonly out?: string | undefined
+  readonly overwrite?: boolean | undefined
+  /** Undefined: record it nowhere. */
+  readonly keyring: string | undefined
+}
+
+function checkLabel(label: string | undefined): void {
+  if (label === undefined || isLabel(label)) return
+  throw new ComfyAuthError(
+    'usage',
+    'The label is not a text of 1 to 64 characters in one line, without blanks around it.',
+    {
+      remedy: 'Give a short name, as in --label ci.',
+    },
+  )
+}
+
+function checkLabelIsFree(label: string | undefined, keys: readonly KeyRecord[], now: Date): void {
+  if (label === undefined || !keys.some((record) => record.label === label && isLive(record, now))) return
+  throw new ComfyAuthError('usage', 'A live key has this label already.', {
+    remedy: 'Choose another label, or revoke that key first: `comfy-auth keys revoke LABEL`.',
+  })
+}
+
+function checkExpiry(expires: Date | undefined, now: Date): void {
+  if (!expires || expires > now) return
+  throw new ComfyAuthError('usage', 'The expiry lies in the past: the key would be dead at once.', {
+    remedy: 'Give a duration such as --expires 90d, or a later date.',
+  })
+}
+
+function writeOut(out: string | undefined, key: string, overwrite: boolean | undefined): string[] {
+  if (out === undefined) return []
+  writePrivate(out, `${key}\n`, { overwrite: overwrite ?? false, name: 'The output file' })
+  if (!othersCanWrite(dirname(resolve(out)))) return []
+  return ['Other users may write the folder of the output file, and so put another key in its place.']
+}
+
+/** Makes a key, records its digest, and writes it to `out` where that is given. A keyring that cannot be written makes no key. */
+export async function createKey(wanted: NewKey, clock: Clockwork = CLOCK): Promise<CreatedKey> {
+  const { label, expires, out, overwrite, keyring } = wanted
+  checkLabel(label)
+  checkExpiry(expires, clock.now())
+  const key = makeKey(clock.random)
+  if (keyring === undefined) {
+    const warnings = writeOut(out, key, overwrite)
+    return { id: undefined, label, role: wanted.role ?? 'admin', expires, key, path: out, warnings }
+  }
+  return await changeKeyring(keyring, (keys) => {
+    const now = clock.now()
+    checkLabelIsFree(label, keys, now)
+    const hasAdmin = keys.some((record) => record.role === 'admin' && isLive(record, now))
+    const role = wanted.role ?? (hasAdmin ? 'user' : 'admin')
+    const id = makeId()
+    const warnings = writeOut(out, key, overwrite) // first: a record whose key nobody holds would be worse than none
+    const record: KeyRecord = {
+      id,
+      label,
+      role,
+      created: now,
+      expires,
+      revoked: undefined,
+      replacedBy: undefined,
+      digest: digestOf(key),
+    }
+    return { keys: [...keys, record], result: { id, label, role, expires, key, path: out, warnings } }
+  })
+}
+
+/** The one record with this id, or else the live one with this label; where only dead ones have the label, the newest. */
+export function findRecord(keys: readonly KeyRecord[], name: string, now: Date): KeyRecord {
+  const byId = keys.find((record) => record.id === name)
+  if (byId) return byId
+  const labelled = keys.filter((record) => record.label === name)
+  const found = labelled.find((record) => isLive(record, now)) ?? labelled.at(-1)
+  if (found) return found
+  throw new ComfyAuthError('usage', 'No key in the keyring has this id or label.', {
+    remedy: 'See them all: `comfy-auth keys list`.',
+  })
+}
+
+function replace(keys: readonly KeyRecord[], ...changed: readonly KeyRecord[]): KeyRecord[] {
+  const byId = new Map(changed.map((record) => [record.id, record]))
+  return keys.map((record) => byId.get(record.id) ?? record)
+}
+
+export interface RevokedKey {
+  readonly record: KeyRecord
+  /** It was revoked before, and nothing was changed. */
+  readonly already: boolean
+  /** Live admin keys that remain. */
+  readonly adminsLeft: number
+}
+
+/** Revokes for good. A second time changes nothing. */
+export async function revokeKey(keyring: string, name: string, clock: Clockwork = CLOCK): Promise<RevokedKey> {
+  return await changeKeyring(keyring, (keys) => {
+    const now = clock.now()
+    const record = findRecord(keys, name, now)
+    const already = record.revoked !== undefined
+    const revoked = already ? record : { ...record, revoked: now }
+    const after = already ? keys : replace(keys, revoked)
+    const adminsLeft = after.filter((each) => each.role === 'admin' && isLive(each, now)).length
+    return { keys: after, result: { record: revoked, already, adminsLeft } }
+  })
+}
+
+export interface Rotation {
+  readonly name: string
+  /** How long the old key lives on; 0 ends it at once. */
+  readonly graceMs: number
+  readonly expires?: Date | undefined
+  readonly out?: string | undefined
+  readonly overwrite?: boolean | undefined
+}
+
+export interface RotatedKey extends CreatedKey {
+  readonly replaces: string
+  readonly oldExpires: Date
+}
+
+/**
+ * A new key of the same role takes the label over; the old one keeps none, names its successor and dies after the grace
+ * time, or at its own expiry where that is nearer. A dead key cannot be rotated.
+ */
+export async function rotateKey(keyring: string, wanted: Rotation, clock: Clockwork = CLOCK): Promise<RotatedKey> {
+  checkExpiry(wanted.expires, clock.now())
+  const key = makeKey(clock.random)
+  return await changeKeyring(keyring, (keys) => {
+    const now = clock.now()
+    const old = findRecord(keys, wanted.name, now)
+    if (!isLive(old, now) || old.replacedBy !== undefined) {
+      throw new ComfyAuthError('usage', old.replacedBy ? 'This key has been rotated already.' : 'This key is dead.', {
+        remedy: old.replacedBy
+          ? `Rotate its successor: \`comfy-auth keys rotate ${old.replacedBy}\`.`
+          : 'Make a new one: `comfy-auth keygen`.',
+      })
+    }
+    const graceEnd = new Date(now.getTime() + wanted.graceMs)
+    const oldExpires = old.expires && old.expires < graceEnd ? old.expires : graceEnd
+    const id = makeId()
+    const warnings = writeOut(wanted.out, key, wanted.overwrite)
+    const { label, role } = old
+    const expires = wanted.expires
+    const fresh: KeyRecord = { ...old, id, created: now, expires, digest: digestOf(key) }
+    const retired: KeyRecord = { ...old, label: undefined, expires: oldExpires, replacedBy: id }
+    const result = { id, label, role, expires, key, path: wanted.out, warnings, replaces: old.id, oldExpires }
+    return { keys: [...replace(keys, retired), fresh], result }
+  })
+}
+
+export interface ImportedKeys {
+  readonly added: readonly KeyRecord[]
+  /** Keys of the file that the keyring held already. */
+  readonly known: number
+  readonly warnings: readonly string[]
+}
+
+/** Records the keys of a guide-style file. Those that the keyring knows stay as they are, dead ones too. */
+export async function importKeys(
+  keyring: string,
+  wanted: {
+    readonly file: string
+    readonly role: Role
+    readonly label?: string | undefined
+    readonly expires?: Date | undefined
+  },
+  clock: Clockwork = CLOCK,
+): Promise<ImportedKeys> {
+  checkLabel(wanted.label)
+  checkExpiry(wanted.expires, clock.now())
+  const { keys: found, exposed } = readKeyFile(wanted.file)
+  const warnings = exposed ? ['Other users may read the key file: run `chmod 600` on it, or delete it.'] : []
+  return await changeKeyring(keyring, (keys) => {
+    const now = clock.now()
+    const digests = new Set<Digest>(keys.map((record) => record.digest))
+    const fresh = found.map(digestOf).filter((digest) => !digests.has(digest))
+    const added = fresh.map((digest, index): KeyRecord => {
+      const label = wanted.label === undefined || fresh.length === 1 ? wanted.label : `${wanted.label}-${index + 1}`
+      checkLabel(label)
+      checkLabelIsFree(label, keys, now)
+      const { role, expires } = wanted
+      return { id: makeId(), label, role, created: now, expires, revoked: undefined, replacedBy: undefined, digest }
+    })
+    const result = { added, known: found.length - fresh.length, warnings }
+    return { keys: added.length === 0 ? keys : [...keys, ...added], result }
+  })
+}
+
+/** Drops the records of expired and revoked keys, and tells which. */
+export async function pruneKeys(keyring: string, clock: Clockwork = CLOCK): Promise<readonly KeyRecord[]> {
+  return await changeKeyring(keyring, (keys) => {
+    const now = clock.now()
+    const kept = keys.filter((record) => isLive(record, now))
+    return { keys: kept.length === keys.length ? keys : kept, result: keys.filter((record) => !isLive(record, now)) }
+  })
+}
+
+export type Verified =
+  | { readonly kind: 'live'; readonly record: KeyRecord }
+  | { readonly kind: 'dead'; readonly record: KeyRecord; readonly state: 'expired' | 'revoked' }
+  | { readonly kind: 'bad-checksum' }
+  | { readonly kind: 'unknown' }
+
+/** The checksum first, then the keyring: a typo is told from a key that is not known here. */
+export function verifyKey(key: string, keys: readonly KeyRecord[], now: Date): Verified {
+  if (keyFault(key)?.startsWith('fails its checksum')) return { kind: 'bad-checksum' }
+  const digest = digestOf(key)
+  const record = keys.find((each) => each.digest === digest)
+  if (!record) return { kind: 'unknown' }
+  const state = stateOf(record, now)
+  return state === 'live' ? { kind: 'live', record } : { kind: 'dead', record, state }
+}

@@ -1,0 +1,240 @@
+import { ComfyAuthError } from '../errors.ts'
+import { type Watch, type WatchOptions, watchFiles } from '../files/watch.ts'
+import { type Digest, digestOf } from './digest.ts'
+import { base62 } from './format.ts'
+import { keyFault, readKeyFile } from './key-file.ts'
+import { readKeyring } from './keyring.ts'
+import { lesserRole, type Role } from './roles.ts'
+
+/** A key as the proxy looks it up. */
+export interface LiveKey {
+  readonly id: string
+  readonly label: string | undefined
+  readonly role: Role
+  readonly expiresMs: number | undefined
+  readonly revoked: boolean
+}
+
+export interface KeySources {
+  readonly keyring: string | undefined
+  readonly keyFiles: readonly string[]
+  /** From --api-key and the environment. */
+  readonly bareKeys: readonly string[]
+}
+
+export interface LiveHooks {
+  /** Something the owner should read: a file that went bad, or that others may read. Each said once until it changes. */
+  readonly warn?: (text: string) => void
+  /** After each reload that changed something, with the number of live keys. */
+  readonly reloaded?: (count: number) => void
+  readonly nowMs?: () => number
+  readonly watch?: WatchOptions | false
+}
+
+/** All sources as one map from digest to key. Dead keys stay findable, so that they do not count as guesses (rule 4). */
+export interface LiveKeys {
+  find(digest: Digest): LiveKey | undefined
+  findById(id: string): LiveKey | undefined
+  /** Keys that open the door now. */
+  readonly count: number
+  /** Called once for each key that is revoked, expires or disappears. */
+  onDeath(callback: (keyId: string) => void): void
+  /** Reads all files again, now: what SIGHUP does. A file that has gone bad keeps its last good state. Never throws. */
+  reload(): Promise<void>
+  close(): void
+}
+
+interface Entry extends LiveKey {
+  readonly digest: Digest
+}
+
+/** Keys gone from their file are remembered as dead: as many as this, the oldest go first. */
+const MAX_GONE = 10_000
+/** A clock that jumps is noticed within this. */
+const TICK_MS = 1_000
+
+/** A key without a record is known by its digest: the same id over restarts, and nothing of the key in it. */
+export function idOfBareKey(digest: Digest): string {
+  return base62(BigInt(`0x${digest}`) % 62n ** 12n, 12)
+}
+
+function ringEntries(path: string): { entries: Entry[]; warnings: readonly string[] } {
+  const { keys, warnings } = readKeyring(path)
+  const entries = keys.map(({ id, label, role, expires, revoked, digest }) => ({
+    id,
+    label,
+    role,
+    expiresMs: expires?.getTime(),
+    revoked: revoked !== undefined,
+    digest,
+  }))
+  return { entries, warnings }
+}
+
+function bareEntries(keys: readonly string[]): Entry[] {
+  return keys.map((key) => {
+    const digest = digestOf(key)
+    return { id: idOfBareKey(digest), label: undefined, role: 'admin', expiresMs: undefined, revoked: false, digest }
+  })
+}
+
+function fileEntries(path: string): { entries: Entry[]; warnings: readonly string[] } {
+  const { keys, exposed } = readKeyFile(path)
+  return {
+    entries: bareEntries(keys),
+    warnings: exposed ? ['Other users may read a key file (--api-key-file): run `chmod 600` on it.'] : [],
+  }
+}
+
+interface Source {
+  readonly name: string
+  readonly read: () => { entries: Entry[]; warnings: readonly string[] }
+  entries: readonly Entry[]
+  /** Said already, until the file is good again or bad in another way. */
+  said: string
+}
+
+/** The keyring comes first: it may call a key dead that stands in a key file too, and holds its true id and label. */
+function merge(sources: readonly Source[]): Map<Digest, Entry> {
+  const merged = new Map<Digest, Entry>()
+  for (const entry of sources.flatMap((source) => source.entries)) {
+    const known = merged.get(entry.digest)
+    merged.set(entry.digest, known ? { ...known, role: lesserRole(known.role, entry.role) } : entry)
+  }
+  return merged
+}
+
+function isDead(key: LiveKey, nowMs: number): boolean {
+  return key.revoked || (key.expiresMs !== undefined && key.expiresMs <= nowMs)
+}
+
+/** Reads all sources once, throwing `usage` where one is bad, then follows them. */
+export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Promise<LiveKeys> {
+  const nowMs = hooks.nowMs ?? Date.now
+  for (const key of from.bareKeys) {
+    const fault = keyFault(key)
+    if (fault) {
+      throw new ComfyAuthError('usage', `A key from --api-key or the environment ${fault}.`, {
+        remedy: 'Make one with `comfy-auth keygen`.',
+      })
+    }
+  }
+
+  const { keyring, keyFiles } = from
+  const sources: Source[] = []
+  const add = (name: string, read: Source['read']) => sources.push({ name, read, entries: [], said: '' })
+  if (keyring !== undefined) add('keyring', () => ringEntries(keyring))
+  for (const file of keyFiles) add('key file', () => fileEntries(file))
+  add('bare', () => ({ entries: bareEntries(from.bareKeys), warnings: [] }))
+
+  let byDigest = new Map<Digest, Entry>()
+  let byId = new Map<string, Entry>()
+  const gone = new Map<Digest, Entry>()
+  const goneById = new Map<string, Entry>()
+  /** Deaths told, by id. */
+  const told = new Set<string>()
+  const listeners: ((keyId: string) => void)[] = []
+  let watch: Watch | undefined
+  let timer: NodeJS.Timeout | undefined
+  let nextExpiryMs = Number.POSITIVE_INFINITY
+
+  const readSource = (source: Source, first: boolean) => {
+    let said = ''
+    try {
+      const { entries, warnings } = source.read()
+      source.entries = entries
+      said = warnings.join(' ')
+    } catch (error) {
+      if (first || !(error instanceof ComfyAuthError)) throw error
+      said = `${error.message} Its last good state stays in force. ${error.remedy}`
+    }
+    if (said !== '' && said !== source.said) hooks.warn?.(said)
+    source.said = said
+  }
+
+  const bury = (entry: Entry) => {
+    const dead = { ...entry, revoked: true }
+    gone.set(entry.digest, dead)
+    goneById.set(entry.id, dead)
+    const [oldest] = gone
+    if (gone.size > MAX_GONE && oldest) {
+      gone.delete(oldest[0])
+      goneById.delete(oldest[1].id)
+    }
+  }
+
+  const tell = (keyId: string) => {
+    if (told.has(keyId)) return
+    told.add(keyId)
+    for (const listener of listeners) listener(keyId)
+  }
+
+  /** Tells of each death since the last look, and when the next key expires. */
+  const lookForDeaths = () => {
+    const now = nowMs()
+    nextExpiryMs = Number.POSITIVE_INFINITY
+    for (const entry of byDigest.values()) {
+      if (isDead(entry, now)) tell(entry.id)
+      else {
+        told.delete(entry.id) // its expiry was put off, or the clock went back
+        if (entry.expiresMs !== undefined) nextExpiryMs = Math.min(nextExpiryMs, entry.expiresMs)
+      }
+    }
+  }
+
+  const arm = () => {
+    clearTimeout(timer)
+    if (nextExpiryMs === Number.POSITIVE_INFINITY) return
+    const delayMs = Math.max(1, Math.min(TICK_MS, nextExpiryMs - nowMs()))
+    timer = setTimeout(() => {
+      if (nowMs() >= nextExpiryMs) lookForDeaths()
+      arm()
+    }, delayMs).unref()
+  }
+
+  const adopt = (silent: boolean) => {
+    const before = byDigest
+    byDigest = merge(sources)
+    byId = new Map([...byDigest.values()].map((entry) => [entry.id, entry]))
+    for (const [digest, entry] of byDigest) {
+      gone.delete(digest) // it came back
+      goneById.delete(entry.id)
+    }
+    for (const entry of before.values()) {
+      if (byId.has(entry.id)) continue // a key that moved from a file into the keyring has another id now
+      bury(entry)
+      tell(entry.id)
+    }
+    if (silent) for (const entry of byDigest.values()) if (isDead(entry, nowMs())) told.add(entry.id)
+    lookForDeaths()
+    arm()
+  }
+
+  for (const source of sources) readSource(source, true)
+  adopt(true)
+
+  const live: LiveKeys = {
+    find: (digest) => byDigest.get(digest) ?? gone.get(digest),
+    findById: (id) => byId.get(id) ?? goneById.get(id),
+    get count() {
+      const now = nowMs()
+      let count = 0
+      for (const entry of byDigest.values()) if (!isDead(entry, now)) count++
+      return count
+    },
+    onDeath: (callback) => listeners.push(callback),
+    async reload() {
+      for (const source of sources) readSource(source, false)
+      adopt(false)
+      hooks.reloaded?.(live.count)
+    },
+    close() {
+      watch?.close()
+      clearTimeout(timer)
+    },
+  }
+
+  const files = [...(keyring === undefined ? [] : [keyring]), ...keyFiles]
+  if (hooks.watch !== false && files.length > 0) watch = watchFiles(files, () => live.reload(), hooks.watch)
+  return live
+}
