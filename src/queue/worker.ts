@@ -71,13 +71,13 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
     return true
   }
 
-  async function unknown(job: Job, from: JobState): Promise<void> {
+  async function unknown(job: Job, from: JobState, doubt?: ComfyAuthError): Promise<void> {
     const stored = await store.get(job.id)
     if (stored?.cancelRequested) return void (await move(job, from, { state: 'cancelled' }))
     const reason =
       from === 'sending'
-        ? 'It was being sent when the worker stopped, and the server does not know it: it never arrived, or the server has forgotten it.'
-        : 'The server accepted it and no longer knows it: it was removed there, or the server restarted.'
+        ? `${doubt?.message ?? 'It was being sent when the worker stopped.'} The server does not know it: it never arrived, or was forgotten.`
+        : 'The server had it and no longer knows it: it was removed there, or the server restarted.'
     if (options.onUnknown === 'fail')
       return void (await move(job, from, { state: 'failed', server: server.url, reason }))
     if (options.onUnknown === 'retry') {
@@ -92,8 +92,8 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
     await move(job, from, { state: 'unknown', server: server.url, reason })
   }
 
-  async function settle(job: Job, from: JobState, ended: Ended): Promise<void> {
-    if (ended.state === 'absent') return await unknown(job, from)
+  async function settle(job: Job, from: JobState, ended: Ended, doubt?: ComfyAuthError): Promise<void> {
+    if (ended.state === 'absent') return await unknown(job, from, doubt)
     if (ended.state === 'cancelled') return void (await move(job, from, { state: 'cancelled' }))
     if (ended.state === 'failed') {
       return void (await move(job, from, { state: 'failed', server: server.url, reason: ended.reason }))
@@ -119,9 +119,9 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
   }
 
   /** From any state in which the server may hold it. */
-  async function resume(job: Job, from: JobState): Promise<void> {
+  async function resume(job: Job, from: JobState, doubt?: ComfyAuthError): Promise<void> {
     const sight = await look(job.id)
-    if (sight.state !== 'pending' && sight.state !== 'running') return await settle(job, from, sight)
+    if (sight.state !== 'pending' && sight.state !== 'running') return await settle(job, from, sight, doubt)
     const state = sight.state === 'running' ? 'running' : 'submitted'
     if (from !== state && from !== 'running' && !(await move(job, from, { state, server: server.url }))) return
     await follow(job, from === 'running' ? from : state)
@@ -160,7 +160,7 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
         await move(job, 'sending', { state: 'queued', reason: sent.error.message })
         throw sent.error
       case 'doubtful':
-        await resume(job, 'sending')
+        await resume(job, 'sending', sent.error)
     }
   }
 
