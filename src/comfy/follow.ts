@@ -33,6 +33,9 @@ export interface FollowOptions {
 const SOON_MS = 60
 const ENTRY_WAIT_MS = 20_000
 
+/** Node's timers end at once beyond this. */
+const MAX_TIMER_MS = 2 ** 31 - 1
+
 /** So many looks in a row that find the prompt nowhere, before it counts as forgotten. */
 const ABSENT_LOOKS = 3
 
@@ -46,7 +49,10 @@ export async function followPrompt(options: FollowOptions): Promise<Outcome> {
   const { client, promptId, workflow, pollMs = 3_000, patienceMs = 120_000, timeoutMs } = options
   const emit = options.onEvent ?? (() => {})
   const startedAt = performance.now()
-  const limits = [options.signal, timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs)]
+  const limits = [
+    options.signal,
+    timeoutMs === undefined ? undefined : AbortSignal.timeout(Math.min(Math.ceil(timeoutMs), MAX_TIMER_MS)),
+  ]
   const signal = AbortSignal.any(limits.filter((limit) => limit !== undefined))
   const tracker = createTracker(promptId, workflow, emit)
   const own = options.socket === undefined && options.clientId !== undefined
