@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { customAlphabet } from 'nanoid'
 import { type Digest, digestOf } from '../../keys/digest.ts'
+import { base62 } from '../../keys/format.ts'
 import type { KnownSession } from '../decide/facts.ts'
 import type { ServeDb } from './db.ts'
 
@@ -16,8 +17,7 @@ const MAX_SESSIONS_PER_KEY = 100
 export const COOKIE_PREFIX = 'comfys_'
 export const TOKEN_PREFIX = 'comfyt_'
 
-const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
-const sessionId = customAlphabet(ALPHABET, 12)
+const sessionId = customAlphabet('0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz', 12)
 
 export interface Session extends KnownSession {
   readonly cookieDigest: Digest
@@ -237,13 +237,7 @@ function endOf(of: { remember: boolean; createdMs: number; usedMs: number }): nu
 
 /** 256 bits as 43 characters of base62. */
 function secret(random: (bytes: number) => Uint8Array): string {
-  let value = BigInt(`0x${Buffer.from(random(32)).toString('hex')}`)
-  let text = ''
-  while (text.length < 43) {
-    text = ALPHABET.charAt(Number(value % 62n)) + text
-    value /= 62n
-  }
-  return text
+  return base62(BigInt(`0x${Buffer.from(random(32)).toString('hex')}`), 43)
 }
 
 function columns(session: Session): (string | number)[] {

@@ -1,0 +1,57 @@
+import type { PageDecision, RefuseDecision, RequestFacts } from '../decide/facts.ts'
+import type { Answer } from './answer.ts'
+import { createHealth, type ReadUpstream } from './health.ts'
+import { createInjectScript, injectIndex } from './index-page.ts'
+import { createLoginPages, type LoginDeps } from './login.ts'
+import { logout } from './logout.ts'
+import { preflight } from './preflight.ts'
+import { refusalAnswer } from './refusal.ts'
+import { createWaitingPages, type GatewayFault } from './waiting.ts'
+
+export interface PagesDeps extends LoginDeps {
+  readonly readUpstream: ReadUpstream
+  readonly nowMs: () => number
+  /** Show the small way out in ComfyUI's page. */
+  readonly wayOut: boolean
+}
+
+/** Everything we answer ourselves, as values. */
+export interface Pages {
+  /** `body`: the whole request body, empty where there is none. */
+  answer(decision: PageDecision, request: { readonly facts: RequestFacts; readonly body: Uint8Array }): Promise<Answer>
+  refusal(decision: RefuseDecision, facts: RequestFacts): Answer
+  waiting(facts: RequestFacts): Answer
+  badGateway(facts: RequestFacts, fault: GatewayFault): Answer
+  /** The index page with our script in it; undefined: it passes as it is. */
+  injectIndex(html: Uint8Array, upstreamHeaders: readonly string[]): Buffer | undefined
+}
+
+export function createPages(deps: PagesDeps): Pages {
+  const login = createLoginPages(deps)
+  const health = createHealth(deps.readUpstream, deps.nowMs)
+  const injectScript = createInjectScript()
+
+  return {
+    ...createWaitingPages(),
+    async answer(decision, { facts, body }) {
+      switch (decision.page) {
+        case 'health':
+          return health()
+        case 'login':
+          return login.page(facts)
+        case 'login-post':
+          return login.post(decision, facts, body)
+        case 'logout-post':
+          return logout(deps, decision, facts)
+        case 'inject-script':
+          return injectScript(facts)
+        case 'key-arrival':
+          return login.arrival(decision, facts)
+        case 'preflight':
+          return preflight(deps.policy, facts)
+      }
+    },
+    refusal: (decision, facts) => refusalAnswer(login, decision, facts),
+    injectIndex: (html, headers) => injectIndex(html, headers, { wayOut: deps.wayOut }),
+  }
+}

@@ -1,0 +1,5 @@
+/** `1 second`, `45 seconds`, `4 minutes`: rounded up, so that who waits that long has waited long enough. */
+export function waitText(seconds: number): string {
+  const [count, unit] = seconds < 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute']
+  return `${count} ${unit}${count === 1 ? '' : 's'}`
+}
