@@ -51,3 +51,16 @@ function count(value: unknown): number | null {
 function text(value: unknown): string | null {
   return typeof value === 'string' && value !== '' ? value : null
 }
+
+/** A `/health` answer of somebody's as a Summary; undefined where it has not the guide's shape. */
+export function readSummary(body: unknown): Summary | undefined {
+  const status = member(body, 'status')
+  if ((status !== 'ok' && status !== 'unavailable') || typeof member(body, 'queue') !== 'object') return undefined
+  const at = (outer: string, inner: string): unknown => member(member(body, outer), inner)
+  return {
+    status,
+    queue: { pending: count(at('queue', 'pending')), running: count(at('queue', 'running')) },
+    device: { name: text(at('device', 'name')), type: text(at('device', 'type')) },
+    vram: { total: count(at('vram', 'total')), free: count(at('vram', 'free')) },
+  }
+}
