@@ -29,10 +29,14 @@ export interface FollowEvent {
 /** What the worker asks of a ComfyUI. Each promise may fail with a ComfyAuthError: then nothing has been learnt. */
 export interface Server {
   readonly url: string
+  /** All that can be done before the job counts as being sent; fails with `usage` where its folder cannot be written. */
+  prepare(job: Job): Promise<void>
   send(job: Job): Promise<Sent>
   look(id: string): Promise<Sight>
   /** Waits for the job's end. `onRunning` is called at most once. */
   follow(job: Job, hooks: { onRunning(): void; onEvent(event: FollowEvent): void; signal: AbortSignal }): Promise<Ended>
   /** Downloads a finished job's outputs into its folder: their paths. */
   collect(job: Job, signal: AbortSignal): Promise<readonly string[]>
+  /** The worker is done with this job: what was kept for it can go. */
+  forget(id: string): void
 }

@@ -13,8 +13,8 @@ export type WorkEvent =
   | { readonly type: 'warning'; readonly job: Job; readonly message: string }
   /** The server cannot be asked now; the same is tried again. */
   | { readonly type: 'waiting'; readonly error: ComfyAuthError; readonly retryMs: number }
-  /** It ran, but its outputs could not be saved; the next run of a worker tries it again. */
-  | { readonly type: 'uncollected'; readonly job: Job; readonly error: ComfyAuthError }
+  /** Its output folder cannot be written: before it was sent, or when it had run. The next run of a worker takes it up again. */
+  | { readonly type: 'held'; readonly job: Job; readonly error: ComfyAuthError }
 
 export interface WorkOptions {
   readonly store: Store
@@ -38,7 +38,8 @@ export interface WorkResult {
   readonly refused: readonly string[]
   readonly cancelled: readonly string[]
   readonly unknown: readonly string[]
-  readonly uncollected: readonly string[]
+  /** Kept back for the next run, since their folder cannot be written. */
+  readonly held: readonly string[]
 }
 
 /** `absent` must be seen so often, so far apart: a request may still be on its way, a prompt between queue and history. */
@@ -59,7 +60,7 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] extends readonly (infer U)[] 
  */
 export async function work(options: WorkOptions): Promise<WorkResult> {
   const { store, server, worker, once, signal, onEvent, nowMs, sleep } = options
-  const result: Mutable<WorkResult> = { done: [], failed: [], refused: [], cancelled: [], unknown: [], uncollected: [] }
+  const result: Mutable<WorkResult> = { done: [], failed: [], refused: [], cancelled: [], unknown: [], held: [] }
   const renewal = setInterval(() => void store.renew(worker, nowMs()).catch(() => {}), LEASE_MS / 4)
 
   /** Writes the state. False: the job is not this worker's any more, and is let go. */
@@ -98,14 +99,7 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
     if (ended.state === 'failed') {
       return void (await move(job, from, { state: 'failed', server: server.url, reason: ended.reason }))
     }
-    let outputs: readonly string[]
-    try {
-      outputs = await server.collect(job, signal)
-    } catch (error) {
-      if (!(error instanceof ComfyAuthError) || error.kind !== 'usage') throw error
-      result.uncollected.push(job.id) // still leased: this run does not take it again
-      return onEvent({ type: 'uncollected', job, error })
-    }
+    const outputs = await server.collect(job, signal)
     await move(job, from, { state: 'done', server: server.url, outputs })
   }
 
@@ -146,6 +140,7 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
   }
 
   async function deliver(job: Job): Promise<void> {
+    await server.prepare(job)
     if (!(await move(job, 'queued', { state: 'sending', server: server.url }))) return
     const sent = await server.send(job)
     switch (sent.kind) {
@@ -169,8 +164,14 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
     try {
       await (job.status.state === 'queued' ? deliver(job) : resume(job, job.status.state))
     } catch (error) {
+      if (error instanceof ComfyAuthError && error.kind === 'usage') {
+        result.held.push(job.id) // still leased: this run does not take it again
+        return onEvent({ type: 'held', job, error })
+      }
       await store.release(worker, job.id)
       throw error
+    } finally {
+      server.forget(job.id)
     }
   }
 
@@ -206,7 +207,7 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
     }
   } finally {
     clearInterval(renewal)
-    for (const id of result.uncollected) await store.release(worker, id)
+    for (const id of result.held) await store.release(worker, id)
   }
   return result
 }

@@ -1,76 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { ComfyAuthError, type ErrorKind } from '../../src/errors.ts'
+import { describe, expect, test } from 'vitest'
 import type { JobState, NewJob } from '../../src/queue/job.ts'
-import type { Ended, Sent, Server, Sight } from '../../src/queue/server.ts'
-import { openStore, type Store } from '../../src/queue/store.ts'
-import { type WorkEvent, type WorkOptions, work } from '../../src/queue/worker.ts'
+import type { Ended, Sight } from '../../src/queue/server.ts'
+import type { Store } from '../../src/queue/store.ts'
+import { type WorkOptions, work } from '../../src/queue/worker.ts'
 import { newJob, SERVER } from './new-job.ts'
 import { worker } from './store-suite.ts'
-
-const error = (kind: ErrorKind, message: string = kind) =>
-  new ComfyAuthError(kind, message, { remedy: 'Do something.' })
-
-async function queueOf(...jobs: NewJob[]): Promise<Store> {
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-queue-'))
-  const store = await openStore(join(folder, 'queue.db'))
-  onTestFinished(() => {
-    store.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  await store.add(jobs)
-  return store
-}
-
-/** A server that takes everything and finishes it at once, but for what a test says. */
-function server(parts: Partial<Server> = {}): Server & { readonly sent: string[]; readonly looked: string[] } {
-  const sent: string[] = []
-  const looked: string[] = []
-  const { send, look, ...rest } = parts
-  return {
-    url: SERVER,
-    sent,
-    looked,
-    send: async (job) => {
-      sent.push(job.id)
-      return send ? send(job) : { kind: 'accepted' }
-    },
-    look: async (id) => {
-      looked.push(id)
-      return look ? look(id) : { state: 'absent' }
-    },
-    follow: async (_job, { onRunning }) => {
-      onRunning()
-      return { state: 'done' }
-    },
-    collect: async (job) => [`${job.output}/a.png`],
-    ...rest,
-  }
-}
-
-function options(
-  store: Store,
-  target: Server,
-  parts: Partial<WorkOptions> = {},
-): WorkOptions & { events: WorkEvent[] } {
-  const events: WorkEvent[] = []
-  return {
-    store,
-    server: target,
-    worker: worker('w'),
-    once: true,
-    onUnknown: 'hold',
-    signal: new AbortController().signal,
-    onEvent: (event) => events.push(event),
-    nowMs: () => 10_000,
-    newId: () => 'second-id',
-    sleep: async () => {},
-    events,
-    ...parts,
-  }
-}
+import { error, options, queueOf, server } from './worker-kit.ts'
 
 /** A job that a killed worker left in this state. */
 async function left(store: Store, job: NewJob, state: Exclude<JobState, 'queued'>): Promise<void> {
@@ -104,7 +39,7 @@ test('a job goes queued, sending, submitted, running, done, and each state is on
   const run = options(store, target)
   const result = await work(run)
   expect(seen).toEqual(['send: sending', 'follow: submitted', 'collect: running'])
-  expect(result).toEqual({ done: [job.id], failed: [], refused: [], cancelled: [], unknown: [], uncollected: [] })
+  expect(result).toEqual({ done: [job.id], failed: [], refused: [], cancelled: [], unknown: [], held: [] })
   expect((await store.get(job.id))?.status).toEqual({ state: 'done', server: SERVER, outputs: ['/tmp/out/a.png'] })
   const states = run.events.map((event) => (event.type === 'state' ? event.status.state : event.type))
   expect(states).toEqual(['sending', 'submitted', 'running', 'done'])
@@ -294,60 +229,10 @@ describe('outputs', () => {
     })
     const run = options(store, target)
     const result = await work(run)
-    expect(result).toMatchObject({ uncollected: [jobs[0]!.id], done: [jobs[1]!.id] })
-    expect(run.events).toContainEqual(expect.objectContaining({ type: 'uncollected' }))
+    expect(result).toMatchObject({ held: [jobs[0]!.id], done: [jobs[1]!.id] })
+    expect(run.events).toContainEqual(expect.objectContaining({ type: 'held' }))
     const again = server({ look: async () => ({ state: 'done' }) })
     expect((await work(options(store, again))).done).toEqual([jobs[0]!.id])
     expect([...target.sent, ...again.sent]).toEqual(jobs.map(({ id }) => id))
-  })
-})
-
-describe('without --once', () => {
-  test('a server that is down is waited for, longer and longer, and then gets the job', async () => {
-    const job = newJob()
-    const store = await queueOf(job)
-    const answers: Sent[] = Array.from({ length: 7 }, () => ({ kind: 'not-sent', error: error('unreachable') }))
-    const stop = new AbortController()
-    const target = server({
-      send: async () => answers.shift() ?? { kind: 'accepted' },
-      collect: async () => {
-        stop.abort()
-        return ['/tmp/out/a.png']
-      },
-    })
-    const slept: number[] = []
-    const sleep = async (ms: number) => void slept.push(ms)
-    const result = await work(options(store, target, { once: false, signal: stop.signal, sleep }))
-    expect(result.done).toEqual([job.id])
-    expect(slept).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000])
-  })
-
-  test('a server that does not know the key ends the run: waiting mends nothing', async () => {
-    const store = await queueOf(newJob())
-    const target = server({ send: async () => ({ kind: 'not-sent', error: error('unauthorised') }) })
-    await expect(work(options(store, target, { once: false }))).rejects.toMatchObject({ kind: 'unauthorised' })
-  })
-
-  test('a job added later is taken, and a stop while one runs leaves it running and free', async () => {
-    const store = await queueOf()
-    const stop = new AbortController()
-    const job = newJob()
-    const target = server({
-      follow: async (_job, { onRunning, signal }) => {
-        onRunning()
-        stop.abort()
-        signal.throwIfAborted()
-        return { state: 'done' }
-      },
-    })
-    let slept = 0
-    const sleep = async () => {
-      slept += 1
-      if (slept === 1) await store.add([job])
-    }
-    const result = await work(options(store, target, { once: false, signal: stop.signal, sleep }))
-    expect(result.done).toEqual([])
-    const next = await store.claim(worker('next'), { nowMs: 10_000, server: SERVER })
-    expect(next).toMatchObject({ id: job.id, status: { state: 'running' } })
   })
 })
