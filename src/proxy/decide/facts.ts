@@ -8,6 +8,8 @@ export interface RequestFacts {
   readonly target: string
   /** name, value, name, value: case and duplicates as sent, values latin1. HTTP/2: `:authority` stands as `host`. */
   readonly headers: readonly string[]
+  /** Cookie may come in several fields, and a Host beside `:authority` must be equal to it. Absent: HTTP/1. */
+  readonly http2?: boolean
   /** The socket's remote address; empty for a unix socket. */
   readonly peer: string
   /** TLS ends here. A trusted proxy's X-Forwarded-Proto is csrf.ts' business. */
@@ -86,7 +88,7 @@ export interface Refusal {
   readonly reason: Reason
   /** A browser's page load gets the login page in place of JSON (401 and 429 only). */
   readonly as: 'login' | 'json'
-  /** WWW-Authenticate of a 401: Basic is offered only where nothing speaks of a browser (rule 5), none on a page load. */
+  /** WWW-Authenticate of a 401: Bearer always, Basic only where nothing speaks of a browser (rule 5); `none` on other statuses. */
   readonly challenge: 'none' | 'bearer' | 'bearer-basic'
   readonly roleNeeded?: Role
   readonly retryAfterSeconds?: number
@@ -119,6 +121,7 @@ export interface ResponsePlan {
 }
 
 export interface SocketPlan {
+  /** Empty where the socket is not ComfyUI's `/ws` and named none: nothing to own. */
   readonly clientId: string
   /** Our subprotocol as the client offered it, to be echoed by us. */
   readonly subprotocol: string | undefined
@@ -143,7 +146,7 @@ export interface ForwardDecision {
   readonly kind: 'forward'
   /** Byte for byte what came, less the key in the query, plus a clientId where one was missing. */
   readonly target: string
-  /** name, value, ...: rule 10's outcome. Framing headers are not in it: the wire makes them. */
+  /** name, value, ...: rule 10's outcome, Host first. Framing and hop-by-hop headers (Content-Length, Connection, Upgrade ...) are not in it: the wire makes them. */
   readonly headers: readonly string[]
   /** The whole body, where a rule re-serialised it; else the client's is streamed. */
   readonly body: string | undefined

@@ -1,0 +1,120 @@
+import { decodeBase64, decodeQuery, textOf } from './encoding.ts'
+import type { Carrier, Policy, Refusal } from './facts.ts'
+import { DOUBLED, type Head } from './head.ts'
+import { refusal } from './refusal.ts'
+import type { QueryKey, Target } from './target.ts'
+
+/** One presented secret. It is hashed by identify.ts and goes no further. */
+export interface Credential {
+  readonly carrier: Carrier
+  readonly secret: string
+  /** In a query a `+` may be a plus or a blank: the second reading, where it differs (rule 5). */
+  readonly otherReading: string | undefined
+}
+
+const SUBPROTOCOL = 'comfy-auth.bearer.'
+const NONE: readonly Credential[] = []
+
+/**
+ * Rule 5: every secret that a request presents, in the order in which they are preferred, those first that no browser
+ * sends by itself. 400 for a doubled header. Empty values count as absent.
+ */
+export function readCarriers(
+  head: Head,
+  target: Target,
+  policy: Policy,
+  secure: boolean,
+): readonly Credential[] | Refusal {
+  const { authorization, apiKey, cookie, subprotocols } = head
+  if (
+    authorization === undefined &&
+    apiKey === undefined &&
+    cookie === undefined &&
+    subprotocols === undefined &&
+    target.keys.length === 0
+  ) {
+    return NONE
+  }
+  if (authorization === DOUBLED || apiKey === DOUBLED || cookie === DOUBLED) return refusal(400, 'doubled-carrier')
+  const found: Credential[] = []
+  const bearer = authorization === undefined ? undefined : schemeValue(authorization, 'bearer')
+  if (bearer) found.push(credential('bearer', textOf(bearer)))
+  if (apiKey) found.push(credential('x-api-key', textOf(apiKey)))
+  if (subprotocols !== undefined) {
+    const offered = ourSubprotocols(subprotocols)
+    if (offered.length > 1) return refusal(400, 'doubled-carrier')
+    for (const protocol of offered) {
+      const value = protocol.slice(SUBPROTOCOL.length)
+      if (value !== '') found.push(credential('subprotocol', textOf(decodeBase64(value) ?? value)))
+    }
+  }
+  for (const key of target.keys) {
+    if (target.keys.some((other) => other !== key && other.name === key.name)) return refusal(400, 'doubled-carrier')
+    found.push(queryCredential(key))
+  }
+  const basic = authorization === undefined ? undefined : schemeValue(authorization, 'basic')
+  if (basic) {
+    const password = basicPassword(basic)
+    if (password) found.push(credential('basic', password))
+  }
+  if (cookie) {
+    for (const value of cookieValues(cookie, policy.cookieName(secure))) found.push(credential('cookie', value))
+  }
+  return found
+}
+
+function credential(carrier: Carrier, secret: string): Credential {
+  return { carrier, secret, otherReading: undefined }
+}
+
+/** `Bearer x` -> `x` for its own scheme, whatever its case (RFC 9110, 11.1). */
+function schemeValue(header: string, scheme: string): string | undefined {
+  const blank = header.indexOf(' ')
+  if (blank !== scheme.length || header.slice(0, blank).toLowerCase() !== scheme) return undefined
+  return header.slice(blank + 1).trim()
+}
+
+/** Any user, the key as password; no base64 or no colon: none. */
+function basicPassword(value: string): string | undefined {
+  const pair = decodeBase64(value)
+  const colon = pair?.indexOf(':') ?? -1
+  return pair === undefined || colon === -1 ? undefined : textOf(pair.slice(colon + 1))
+}
+
+function queryCredential(key: QueryKey): Credential {
+  const withPlus = decodeQuery(key.value, 'plus') ?? key.value
+  const withBlank = key.value.includes('+') ? (decodeQuery(key.value) ?? key.value) : withPlus
+  return { carrier: 'query', secret: withPlus, otherReading: withBlank === withPlus ? undefined : withBlank }
+}
+
+function ourSubprotocols(header: string): string[] {
+  return header
+    .split(',')
+    .map((protocol) => protocol.trim())
+    .filter((protocol) => protocol.startsWith(SUBPROTOCOL))
+}
+
+/** The one to be echoed, or a browser drops the socket; ComfyUI itself never chooses any (rule 11). */
+export function offeredSubprotocol(head: Head): string | undefined {
+  return head.subprotocols === undefined ? undefined : ourSubprotocols(head.subprotocols)[0]
+}
+
+/** Sec-WebSocket-Protocol less ours; undefined where nothing is left. */
+export function otherSubprotocols(header: string): string | undefined {
+  if (!header.includes(SUBPROTOCOL)) return header
+  const others = header.split(',').filter((protocol) => !protocol.trim().startsWith(SUBPROTOCOL))
+  return others.length === 0 ? undefined : others.join(',').trim()
+}
+
+/** The values of all pairs of our name, each once: another port of the host can toss one of its own (rule 5). */
+export function cookieValues(header: string, name: string): string[] {
+  const values: string[] = []
+  if (!header.includes(name)) return values
+  for (const pair of header.split(';')) {
+    const equals = pair.indexOf('=')
+    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue
+    const value = pair.slice(equals + 1).trim()
+    if (value !== '' && !values.includes(value)) values.push(value)
+  }
+  return values
+}

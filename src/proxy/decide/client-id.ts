@@ -1,0 +1,46 @@
+import { decodeQuery } from './encoding.ts'
+import type { Policy, Principal, Refusal, RequestFacts } from './facts.ts'
+import { refusal } from './refusal.ts'
+
+export interface ClientId {
+  /** Empty where there is none. */
+  readonly clientId: string
+  /** What goes upstream: with a clientId of our making where the page named none. */
+  readonly target: string
+}
+
+/** As ComfyUI reads it: the first `clientId`, decoded, `+` a blank, empty is absent. 400 where it is not UTF-8. */
+function firstClientId(query: string): string | Refusal {
+  for (const pair of query.split('&')) {
+    const equals = pair.indexOf('=')
+    const raw = equals === -1 ? pair : pair.slice(0, equals)
+    if (decodeQuery(raw) !== 'clientId') continue
+    return equals === -1 ? '' : (decodeQuery(pair.slice(equals + 1)) ?? refusal(400, 'bad-target'))
+  }
+  return ''
+}
+
+/**
+ * Rule 11, for every Upgrade: a clientId belongs to the principal that used it first (403). ComfyUI's own socket
+ * (`makesOne`) gets one where it has none, in front, as an empty first one would hide it.
+ */
+export function checkClientId(
+  target: string,
+  makesOne: boolean,
+  principal: Principal,
+  facts: RequestFacts,
+  policy: Policy,
+): ClientId | Refusal {
+  const mark = target.indexOf('?')
+  const query = mark === -1 ? '' : target.slice(mark + 1)
+  const clientId = query === '' ? '' : firstClientId(query)
+  if (typeof clientId !== 'string') return clientId
+  if (clientId === '') {
+    if (!makesOne) return { clientId, target }
+    const path = mark === -1 ? target : target.slice(0, mark)
+    const made = `${path}?clientId=${facts.freshClientId}`
+    return { clientId: facts.freshClientId, target: query === '' ? made : `${made}&${query}` }
+  }
+  const owner = policy.clientIdOwner(clientId, facts.nowMs)
+  return owner === undefined || owner === principal.name ? { clientId, target } : refusal(403, 'foreign-client-id')
+}

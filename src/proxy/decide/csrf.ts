@@ -1,0 +1,93 @@
+import { isTrustedPeer } from './client.ts'
+import type { Policy, Principal, Refusal, RequestFacts } from './facts.ts'
+import type { Head } from './head.ts'
+import { isPageLoad } from './head.ts'
+import { parseHost } from './host.ts'
+import { refusal, unauthorised } from './refusal.ts'
+
+/** What rule 9 needs of the route: how well it is known, and whether a stranger's link may lead to it. */
+export interface Standing {
+  /** In the table, named by --route, or our own. */
+  readonly known: boolean
+  /** The page itself. */
+  readonly page: boolean
+}
+
+/** The last value: what the nearest proxy said. */
+function lastOf(list: string): string {
+  return list.slice(list.lastIndexOf(',') + 1).trim()
+}
+
+/** TLS between the browser and whoever faces it: decides the cookie's name and Secure. */
+export function isSecure(facts: RequestFacts, head: Head, policy: Policy): boolean {
+  if (policy.publicUrl) return policy.publicUrl.protocol === 'https:'
+  if (head.forwardedProto !== undefined && isTrustedPeer(facts, policy)) {
+    return lastOf(head.forwardedProto).toLowerCase() === 'https'
+  }
+  return facts.secure
+}
+
+/**
+ * The origin that is *ours*: `--public-url`'s, else from a trusted proxy's X-Forwarded-Proto and -Host, else from Host.
+ * Undefined where the host is malformed.
+ */
+export function originOf(facts: RequestFacts, head: Head, policy: Policy): string | undefined {
+  if (policy.publicUrl) return policy.publicUrl.origin
+  const scheme = isSecure(facts, head, policy) ? 'https' : 'http'
+  const trusted = head.forwardedHost !== undefined && isTrustedPeer(facts, policy)
+  const host = parseHost(trusted ? lastOf(head.forwardedHost) : (head.host ?? ''))
+  return host && normalOrigin(`${scheme}://${host.text}`)
+}
+
+/** scheme://host[:port] without a default port; undefined for `null` and for what is no http(s) URL. */
+function normalOrigin(text: string): string | undefined {
+  if (!text.startsWith('http://') && !text.startsWith('https://')) return undefined
+  return URL.parse(text)?.origin
+}
+
+/**
+ * Rule 9, for a request whose credential a browser may send by itself, or that needs none (JupyterHub CVE-2026-40864,
+ * code-server CVE-2023-26114; the model is Go's CrossOriginProtection). SameSite=Strict does not hold between ports.
+ */
+export function checkCsrf(
+  facts: RequestFacts,
+  head: Head,
+  principal: Principal | undefined,
+  standing: Standing,
+  policy: Policy,
+): Refusal | undefined {
+  if (isSafe(facts, head, principal, standing, policy)) return undefined
+  // The page itself may be asked for by anyone: the login page in its place then finds the session by its own fetch
+  if (standing.page && isPageLoad(facts, head)) return unauthorised(facts, head, 'foreign-origin')
+  return refusal(403, 'foreign-origin')
+}
+
+function isSafe(
+  facts: RequestFacts,
+  head: Head,
+  principal: Principal | undefined,
+  standing: Standing,
+  policy: Policy,
+): boolean {
+  const { fetchSite: site, fetchMode: mode, origin, referer } = head
+  if (origin === 'null') return false
+  if (site !== undefined) {
+    if (site === 'same-origin' || site === 'none') return true
+    if (isAllowedByCors(head, principal, policy)) return true
+    return standing.page && mode === 'navigate' && isPageLoad(facts, head)
+  }
+  if (mode === 'no-cors') return false
+  const from = origin ?? referer
+  if (from === undefined) return standing.known || principal?.carrier !== 'cookie'
+  if (isAllowedByCors(head, principal, policy)) return true
+  const theirs = normalOrigin(from)
+  return theirs !== undefined && theirs === originOf(facts, head, policy)
+}
+
+/** Under --no-auth the origin that --enable-cors-header names may call, as it may ComfyUI's; `*` opens nothing here. */
+function isAllowedByCors(head: Head, principal: Principal | undefined, policy: Policy): boolean {
+  const { corsOrigin } = policy
+  return (
+    principal?.carrier === 'none' && policy.auth === 'none' && corsOrigin !== undefined && head.origin === corsOrigin
+  )
+}

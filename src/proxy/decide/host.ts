@@ -1,0 +1,65 @@
+import { isLoopback, parseIp } from './address.ts'
+import type { Policy, Refusal } from './facts.ts'
+import { DOUBLED, type Head } from './head.ts'
+import { refusal } from './refusal.ts'
+
+export interface Host {
+  /** Lower-case, one trailing dot off; IPv6 without brackets. */
+  readonly name: string
+  /** As it stands in an origin: lower-case, IPv6 in brackets, with the port where one was given. */
+  readonly text: string
+}
+
+const NAME = /^[a-z0-9._-]+$/
+const PORT = /^[0-9]{1,5}$/
+
+/** host[:port] (RFC 9110, 7.2), lower-cased, one trailing dot off; undefined for anything else. */
+export function parseHost(value: string): Host | undefined {
+  const text = value.toLowerCase()
+  let name: string
+  let rest: string
+  if (text.startsWith('[')) {
+    const end = text.indexOf(']')
+    if (end === -1) return undefined
+    name = text.slice(1, end)
+    rest = text.slice(end + 1)
+    if (!name.includes(':') || name.includes('%') || !parseIp(name)) return undefined
+  } else {
+    const colon = text.indexOf(':')
+    name = colon === -1 ? text : text.slice(0, colon)
+    rest = colon === -1 ? '' : text.slice(colon)
+    if (name.endsWith('.')) name = name.slice(0, -1)
+    if (!NAME.test(name) || name.startsWith('.') || name.endsWith('.') || name.includes('..')) return undefined
+  }
+  if (rest !== '' && (!rest.startsWith(':') || !PORT.test(rest.slice(1)) || Number(rest.slice(1)) > 65_535)) {
+    return undefined
+  }
+  return { name, text: (name.includes(':') ? `[${name}]` : name) + rest }
+}
+
+function isLoopbackName(name: string): boolean {
+  if (name === 'localhost' || name.endsWith('.localhost')) return true
+  const address = parseIp(name)
+  // An IPv4-mapped literal is no name a browser shows for loopback
+  return address !== undefined && isLoopback(address) && name.includes(':') === (address.length === 16)
+}
+
+function isAllowed(name: string, policy: Policy): boolean {
+  const { allowed } = policy.hosts
+  if (allowed.has(name) || (name.includes(':') && allowed.has(`[${name}]`))) return true
+  const own = policy.publicUrl?.hostname
+  return own !== undefined && (own === name || own === `[${name}]`)
+}
+
+/** Rule 2: exactly one Host, well formed (400), and one that we answer to: DNS rebinding brings its own name (421). */
+export function checkHost(head: Head, policy: Policy): Host | Refusal {
+  const host = head.host === undefined || head.host === DOUBLED ? undefined : parseHost(head.host)
+  if (!host) return refusal(400, 'bad-host')
+  const { kind } = policy.hosts
+  const ours =
+    kind === 'any' ||
+    isAllowed(host.name, policy) ||
+    (kind === 'loopback' && isLoopbackName(host.name)) ||
+    (kind === 'ip' && (parseIp(host.name) !== undefined || isLoopbackName(host.name)))
+  return ours ? host : refusal(421, 'unknown-host')
+}
