@@ -1,13 +1,14 @@
 import { digestOf } from '../../keys/digest.ts'
 import { decodeQuery } from '../decide/encoding.ts'
-import type { Account, KnownKey, PageDecision, Policy, RequestFacts } from '../decide/facts.ts'
+import type { Account, PageDecision, Policy, RequestFacts } from '../decide/facts.ts'
 import { readHead } from '../decide/head.ts'
+import { judgeSecret } from '../decide/identify.ts'
 import { isRefusal } from '../decide/refusal.ts'
 import { parseTarget } from '../decide/target.ts'
 import type { Sessions, StartedSession } from '../state/sessions.ts'
 import type { Throttle } from '../state/throttle.ts'
 import { type Answer, jsonAnswer, seeOther } from './answer.ts'
-import { isSecure, presentedSessions, sessionCookie } from './cookie.ts'
+import { presentedSessions, sessionCookie } from './cookie.ts'
 import { loadDocument } from './document.ts'
 import { parseLoginForm } from './login-form.ts'
 import { queryValue, safeNext } from './next.ts'
@@ -41,9 +42,6 @@ export interface LoginPages {
   /** Rule 13: a page load that brought its key in the query. */
   arrival(decision: PageDecision, facts: RequestFacts): Answer
 }
-
-/** A key of keygen's making: its 256 bits are no guess, so that no throttle stands in its way (rule 4). */
-const OWN_FORMAT = /^comfy_[0-9A-Za-z]{49}$/
 
 export function createLoginPages(deps: LoginDeps): LoginPages {
   const { policy, sessions, throttle, storage } = deps
@@ -105,21 +103,20 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
 
       if (policy.auth === 'none') return json ? jsonAnswer(200, { status: 'ok', next }) : seeOther(next)
       if (key === '') return refuse(400, 'Enter your API key.')
-      const digest = digestOf(key)
-      const found = policy.findKey(digest)
-      const live = found !== undefined && isLive(found, facts.nowMs) ? found : undefined
       const seconds = policy.throttledFor(account.client, facts.nowMs)
-      if (seconds !== undefined && !(live && OWN_FORMAT.test(key))) {
-        const error = `Too many wrong keys came from your address. Try again in ${waitText(seconds)}.`
-        return refuse(429, error, { kind: 'login-failed', reason: 'throttled' }, seconds)
-      }
-      if (live === undefined) {
-        if (found === undefined) throttle.fail(account.client, digest, facts.nowMs)
+      const judged = judgeSecret(key, seconds, facts.nowMs, policy)
+      if (judged.kind !== 'live') {
+        if (judged.kind === 'unknown') throttle.fail(account.client, judged.digest, facts.nowMs)
+        if (seconds !== undefined) {
+          const error = `Too many wrong keys came from your address. Try again in ${waitText(seconds)}.`
+          return refuse(429, error, { kind: 'login-failed', reason: 'throttled' }, seconds)
+        }
         const error = 'This key does not open the door. Check that it was copied whole, or ask for a new one.'
-        return refuse(401, error, { kind: 'login-failed', reason: found === undefined ? 'unknown' : 'dead' })
+        return refuse(401, error, { kind: 'login-failed', reason: judged.kind === 'dead' ? 'dead' : 'unknown' })
       }
+      const live = judged.key
       const { cookie, token, session } = begin(live.id, remember, account, facts)
-      const setCookie = sessionCookie(policy, isSecure(facts, policy), cookie, remember)
+      const setCookie = sessionCookie(facts, policy, cookie, remember)
       const kind = storageKind(remember)
       const answer = json
         ? jsonAnswer(200, { status: 'ok', storage: kind, ...(kind === 'off' ? {} : { token }), next }, setCookie)
@@ -142,7 +139,7 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
       }
       const { cookie, token, session } = begin(keyId, false, decision.account, facts)
       const kind = storageKind(false)
-      const setCookie = sessionCookie(policy, isSecure(facts, policy), cookie, false)
+      const setCookie = sessionCookie(facts, policy, cookie, false)
       const shown = { ...values, storage: kind, token: kind === 'off' ? '' : token }
       return {
         ...document.answer(200, 'enter', shown, setCookie),
@@ -153,10 +150,6 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
 }
 
 const NAMES = { 400: 'Bad Request', 401: 'Unauthorized', 429: 'Too Many Requests' } as const
-
-function isLive(key: KnownKey, nowMs: number): boolean {
-  return !key.revoked && (key.expiresMs === undefined || key.expiresMs > nowMs)
-}
 
 function wantsJson(facts: RequestFacts): boolean {
   const { accept, contentType } = readHead(facts)

@@ -2,7 +2,7 @@ import type { PageDecision, Policy, RequestFacts } from '../decide/facts.ts'
 import { readHead } from '../decide/head.ts'
 import type { Sessions } from '../state/sessions.ts'
 import { type Answer, jsonAnswer, seeOther } from './answer.ts'
-import { endedCookie, isSecure, presentedSessions } from './cookie.ts'
+import { endedCookie, presentedSessions } from './cookie.ts'
 
 /**
  * POST /auth_logout: ends the session on the server, and with it its sockets and its storage token in every
@@ -18,7 +18,7 @@ export function logout(
   const own = decision.account.principal?.sessionId
   if (own !== undefined && !ids.includes(own)) ids.push(own)
   for (const id of ids) sessions.end(id)
-  const cookie = endedCookie(policy, isSecure(facts, policy))
+  const cookie = endedCookie(facts, policy)
   const answer =
     readHead(facts).accept?.includes('text/html') === true
       ? seeOther('/auth_login.html?notice=logged-out', cookie)

@@ -51,7 +51,7 @@ export function createPages(deps: PagesDeps): Pages {
           return preflight(deps.policy, facts)
       }
     },
-    refusal: (decision, facts) => refusalAnswer(login, decision, facts),
+    refusal: (decision, facts) => refusalAnswer(login, deps.policy, decision, facts),
     injectIndex: (html, headers) => injectIndex(html, headers, { wayOut: deps.wayOut }),
   }
 }

@@ -1,11 +1,11 @@
-import type { Reason, RefuseDecision, RequestFacts } from '../decide/facts.ts'
+import { allowedOrigin, corsHeaders } from '../decide/cors.ts'
+import type { Policy, Reason, RefuseDecision, RequestFacts } from '../decide/facts.ts'
+import { readHead } from '../decide/head.ts'
+import { REALM } from '../decide/response-headers.ts'
 import { type Answer, jsonAnswer } from './answer.ts'
 import type { LoginPages, LoginState } from './login.ts'
 import { safeNext } from './next.ts'
 import { waitText } from './words.ts'
-
-/** By it a page tells our 401 from ComfyUI's own (rule 13). */
-export const REALM = 'comfy-auth'
 
 const NAMES = {
   400: 'Bad Request',
@@ -44,7 +44,12 @@ const MESSAGES: Readonly<Record<Reason, string>> = {
 }
 
 /** A refusal in the guide's shape `{"error","message"}`, or the login page where a browser loads a page. */
-export function refusalAnswer(login: LoginPages, decision: RefuseDecision, facts: RequestFacts): Answer {
+export function refusalAnswer(
+  login: LoginPages,
+  policy: Policy,
+  decision: RefuseDecision,
+  facts: RequestFacts,
+): Answer {
   const { refusal, account } = decision
   const { status, reason, retryAfterSeconds, roleNeeded } = refusal
   const headers = challenges(refusal.challenge, reason)
@@ -60,6 +65,8 @@ export function refusalAnswer(login: LoginPages, decision: RefuseDecision, facts
     headers.push('Retry-After', String(retryAfterSeconds))
   }
   const body = { error: NAMES[status], message, ...(roleNeeded === undefined ? {} : { role_needed: roleNeeded }) }
+  // A page of the origin that --enable-cors-header names may read why.
+  headers.push(...corsHeaders(allowedOrigin(readHead(facts), policy)))
   return jsonAnswer(status, body, headers)
 }
 

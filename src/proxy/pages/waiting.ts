@@ -7,17 +7,14 @@ const RETRY_SECONDS = 5
 
 /** How an exchange with the upstream went wrong before its head could be sent on. */
 export type GatewayFault =
-  /** It broke the connection, or nothing was there. */
-  | 'closed'
+  /** It broke the connection, or what it said is no HTTP. */
+  | 'cut'
   /** It did not answer in time. */
   | 'timeout'
-  /** What it answered is no HTTP, or no answer to a WebSocket handshake. */
-  | 'malformed'
 
 const FAULTS = {
-  closed: [502, 'ComfyUI closed the connection before it answered.'],
+  cut: [502, 'ComfyUI broke off before it answered.'],
   timeout: [504, 'ComfyUI did not answer in time.'],
-  malformed: [502, 'ComfyUI gave an answer that cannot be read.'],
 } as const
 
 export interface WaitingPages {
@@ -45,7 +42,7 @@ export function createWaitingPages(): WaitingPages {
       const error = status === 504 ? 'Gateway Timeout' : 'Bad Gateway'
       return jsonAnswer(status, {
         error,
-        message: `${what} Whether it did what was asked is not known; look before trying again.`,
+        message: `${what} It may have done what was asked: look before you ask again.`,
       })
     },
   }
