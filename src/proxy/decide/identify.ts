@@ -123,7 +123,8 @@ function weighKey(
   }
   switch (judged.kind) {
     case 'live':
-      return take(judged.key, credential.carrier, tally)
+      take(judged.key, credential.carrier, tally)
+      return
     case 'dead':
       tally.dead = true
       return
