@@ -20,7 +20,8 @@ else {
 function dropSqliteWarning() {
   var emit = process.emitWarning
   process.emitWarning = (warning, type, code, from) => {
-    var name = typeof type === 'string' ? type : (type || {}).type
+    var name = type
+    if (type && typeof type === 'object') name = type.type
     if (name === 'ExperimentalWarning' && String(warning).indexOf('SQLite') >= 0) return
     return emit.call(process, warning, type, code, from)
   }

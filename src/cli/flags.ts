@@ -1,4 +1,4 @@
-import { custom } from '@oclif/core/flags'
+import { boolean, custom, string } from '@oclif/core/flags'
 import { ComfyAuthError } from '../errors.ts'
 
 export * as Args from '@oclif/core/args'
@@ -113,3 +113,13 @@ export const expiry = custom<Date>({
   helpValue: 'DURATION|DATE',
   parse: (input, _context, { name }) => named(name, () => parseExpiry(input, new Date())),
 })
+
+/** Which keyring; the default is our own. */
+export const keyring = () => string({ helpValue: 'FILE', description: 'another keyring than the default one' })
+
+/** Where a new key goes: the same three flags for all that make one. */
+export const keyOutput = {
+  out: string({ helpValue: 'FILE', description: 'write the key to FILE, mode 0600, instead of to stdout' }),
+  force: boolean({ dependsOn: ['out'], description: 'replace FILE where it exists' }),
+  print: boolean({ dependsOn: ['out'], description: 'print the key too' }),
+}

@@ -1,5 +1,6 @@
 import type { ArgInput, FlagInput } from '@oclif/core/interfaces'
 import { ComfyAuthError } from '../errors.ts'
+import { KEY_IN_ARGV, looksLikeKey } from './key-in-argv.ts'
 
 const HELP = 'See `--help` of this command.'
 
@@ -42,12 +43,17 @@ function withoutValue(subject: string, error: unknown, { min, max }: Limits): Co
 type Parse = (input: never, context: never, options: never) => Promise<unknown>
 
 /** Checks `options` here rather than in oclif, whose error would repeat the value. */
-function guard(subject: string, options: readonly unknown[] | undefined, limits: Limits, parse: Parse): Parse {
+function within(subject: string, options: readonly unknown[] | undefined, parse: Parse): Parse {
+  if (!options) return parse
+  return async (input, context, self) => {
+    if (!options.includes(input)) throw usage(`${subject} takes one of: ${options.join(', ')}.`, HELP)
+    return await parse(input, context, self)
+  }
+}
+
+function guard(subject: string, limits: Limits, parse: Parse): Parse {
   return async (input, context, self) => {
     try {
-      if (options && !options.includes(input)) {
-        throw usage(`${subject} takes one of: ${options.join(', ')}.`, HELP)
-      }
       return await parse(input, context, self)
     } catch (error) {
       throw new WrappedError(withoutValue(subject, error, limits))
@@ -74,11 +80,21 @@ export function preparedFlags(flags: FlagInput): FlagInput {
     Object.entries(flags).map(([name, flag]) => {
       const { options, ...rest } = flag as typeof flag & { options?: readonly string[] }
       const relations = { required: false, dependsOn: [], exclusive: [], exactlyOne: [], atLeastOne: [] }
-      const guarded = guard(`--${name}`, options, flag as Limits, flag.parse as Parse)
+      const guarded = guard(`--${name}`, flag as Limits, within(`--${name}`, options, flag.parse as Parse))
       const parse = flag.type === 'option' && flag.multiple ? repeated(guarded) : guarded
-      return [name, { ...rest, ...relations, env: flag.env ?? environmentName(name), parse }]
+      const env = flag.env ?? environmentName(name)
+      // Greedy, `--upstream A B` would take B, which is an argument too many.
+      return [name, { ...rest, ...relations, multipleNonGreedy: true, env, parse }]
     }),
   ) as unknown as FlagInput
+}
+
+/** No argument of any command is a key. */
+function noKey(parse: Parse): Parse {
+  return async (input, context, self) => {
+    if (looksLikeKey(input)) throw usage('A key was given as an argument.', KEY_IN_ARGV)
+    return await parse(input, context, self)
+  }
 }
 
 /** No argument is read from stdin by oclif: it would take it from the command that wants it, and wait for it. */
@@ -86,7 +102,9 @@ export function preparedArgs(args: ArgInput): ArgInput {
   return Object.fromEntries(
     Object.entries(args).map(([name, arg]) => {
       const { options, ...rest } = arg
-      return [name, { ...rest, ignoreStdin: true, parse: guard(name.toUpperCase(), options, {}, arg.parse as Parse) }]
+      const subject = name.toUpperCase()
+      const parse = guard(subject, {}, noKey(within(subject, options, arg.parse as Parse)))
+      return [name, { ...rest, ignoreStdin: true, parse }]
     }),
   ) as ArgInput
 }

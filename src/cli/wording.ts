@@ -1,6 +1,7 @@
 import { ComfyAuthError, type ErrorKind } from '../errors.ts'
-import { parseKey, redact } from '../keys/format.ts'
+import { redact } from '../keys/format.ts'
 import { WrappedError } from './input.ts'
+import { KEY_IN_ARGV, looksLikeKey } from './key-in-argv.ts'
 import { nearest } from './nearest.ts'
 
 /** An error as it is shown: nothing in it comes from argv. */
@@ -27,13 +28,6 @@ function helpOf(known: Known): string {
   return `See \`comfy-auth ${known.command} --help\`.`
 }
 
-export function looksLikeKey(text: string): boolean {
-  return text.startsWith('comfy_') && parseKey(text).kind !== 'foreign'
-}
-
-const KEY_IN_ARGV =
-  'Keys are never arguments (the process list and the shell history show them): use a file, stdin or COMFYUI_API_KEY.'
-
 /** The words for arguments that no command takes. */
 export function surplus(args: readonly string[], known: Known): Wording {
   if (args.some(looksLikeKey))
@@ -48,6 +42,7 @@ export function surplus(args: readonly string[], known: Known): Wording {
 function unknownFlags(tokens: readonly string[], known: Known): Wording {
   const names = tokens.map((token) => token.replace(/=.*$/s, '').replace(/^-+/, ''))
   const meant = [...new Set(names.flatMap((name) => nearest(name, known.flags)))].map((name) => `--${name}`)
+  if (names.some(looksLikeKey)) return usage('A key was given as an argument.', KEY_IN_ARGV)
   const message = `${tokens.length === 1 ? 'A flag' : `${tokens.length} flags`} that \`${known.command}\` does not know.`
   return usage(message, meant.length > 0 ? `Did you mean ${meant.join(' or ')}?` : helpOf(known))
 }

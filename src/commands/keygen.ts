@@ -1,5 +1,5 @@
 import { Command } from '../cli/command.ts'
-import { expiry, Flags } from '../cli/flags.ts'
+import { expiry, Flags, keyOutput, keyring } from '../cli/flags.ts'
 import { paths } from '../files/home.ts'
 import { createKey } from '../keys/lifecycle.ts'
 import { ROLES } from '../keys/roles.ts'
@@ -36,18 +36,19 @@ The first key is an admin's; after it a key is a user's unless --role says other
       description: 'what the key may do [default: admin for the first key, then user]',
     }),
     expires: expiry({ description: 'when it stops working: 90d, 24h or 2027-01-31 [default: never]' }),
-    out: Flags.string({ helpValue: 'FILE', description: 'write the key to FILE, mode 0600, instead of to stdout' }),
-    force: Flags.boolean({ dependsOn: ['out'], description: 'replace FILE where it exists' }),
-    print: Flags.boolean({ dependsOn: ['out'], description: 'print the key too' }),
-    keyring: Flags.string({ helpValue: 'FILE', exclusive: ['no-keyring'], description: 'the keyring to record it in' }),
-    'no-keyring': Flags.boolean({ description: 'record it nowhere: for --api-key-file on another machine' }),
+    ...keyOutput,
+    keyring: keyring(),
+    'no-keyring': Flags.boolean({
+      exclusive: ['keyring', 'role', 'expires'],
+      description: 'record it nowhere: for --api-key-file on another machine',
+    }),
   }
 
   async run(): Promise<KeygenResult> {
     const { flags } = await this.parse(Keygen)
     const { label, role, expires, out, force: overwrite, print } = flags
-    const keyring = flags['no-keyring'] ? undefined : (flags.keyring ?? paths().keyring)
-    const created = await createKey({ label, role, expires, out, overwrite, keyring })
+    const ring = flags['no-keyring'] ? undefined : (flags.keyring ?? paths().keyring)
+    const created = await createKey({ label, role, expires, out, overwrite, keyring: ring })
     for (const warning of created.warnings) this.caution(warning)
     const shown = created.path === undefined || print === true
     const about = [created.id ? `key ${created.id}` : 'recorded nowhere', created.role, created.label]

@@ -3,8 +3,7 @@ import { customAlphabet } from 'nanoid'
 import { ComfyAuthError } from '../errors.ts'
 import { othersCanWrite, writePrivate } from '../files/private.ts'
 import { type Digest, digestOf } from './digest.ts'
-import { makeKey } from './format.ts'
-import { keyFault, readKeyFile } from './key-file.ts'
+import { makeKey, parseKey } from './format.ts'
 import { changeKeyring, isLabel, type KeyRecord } from './keyring.ts'
 import type { Role } from './roles.ts'
 
@@ -20,6 +19,11 @@ export function stateOf(record: Pick<KeyRecord, 'expires' | 'revoked'>, now: Dat
 
 function isLive(record: KeyRecord, now: Date): boolean {
   return stateOf(record, now) === 'live'
+}
+
+/** Somebody must be able to do everything; who comes after is given less unless told otherwise. */
+function defaultRole(keys: readonly KeyRecord[], now: Date): Role {
+  return keys.some((record) => record.role === 'admin' && isLive(record, now)) ? 'user' : 'admin'
 }
 
 export interface Clockwork {
@@ -98,8 +102,7 @@ export async function createKey(wanted: NewKey, clock: Clockwork = CLOCK): Promi
   return await changeKeyring(keyring, (keys) => {
     const now = clock.now()
     checkLabelIsFree(label, keys, now)
-    const hasAdmin = keys.some((record) => record.role === 'admin' && isLive(record, now))
-    const role = wanted.role ?? (hasAdmin ? 'user' : 'admin')
+    const role = wanted.role ?? defaultRole(keys, now)
     const id = makeId()
     const warnings = writeOut(out, key, overwrite) // first: a record whose key nobody holds would be worse than none
     const record: KeyRecord = {
@@ -158,12 +161,14 @@ export interface Rotation {
   readonly name: string
   /** How long the old key lives on; 0 ends it at once. */
   readonly graceMs: number
+  /** Left out: the new key lives as long as the old one was given. */
   readonly expires?: Date | undefined
   readonly out?: string | undefined
   readonly overwrite?: boolean | undefined
 }
 
 export interface RotatedKey extends CreatedKey {
+  readonly id: string
   readonly replaces: string
   readonly oldExpires: Date
 }
@@ -190,7 +195,8 @@ export async function rotateKey(keyring: string, wanted: Rotation, clock: Clockw
     const id = makeId()
     const warnings = writeOut(wanted.out, key, wanted.overwrite)
     const { label, role } = old
-    const expires = wanted.expires
+    const lifetimeMs = old.expires && old.expires.getTime() - old.created.getTime()
+    const expires = wanted.expires ?? (lifetimeMs === undefined ? undefined : new Date(now.getTime() + lifetimeMs))
     const fresh: KeyRecord = { ...old, id, created: now, expires, digest: digestOf(key) }
     const retired: KeyRecord = { ...old, label: undefined, expires: oldExpires, replacedBy: id }
     const result = { id, label, role, expires, key, path: wanted.out, warnings, replaces: old.id, oldExpires }
@@ -202,46 +208,49 @@ export interface ImportedKeys {
   readonly added: readonly KeyRecord[]
   /** Keys of the file that the keyring held already. */
   readonly known: number
-  readonly warnings: readonly string[]
+}
+
+export interface Import {
+  /** What parseKeyFile or readKeyFile found. */
+  readonly found: readonly string[]
+  /** As for createKey: admin while the keyring holds no live admin, else user. */
+  readonly role?: Role | undefined
+  /** Of one key; several get it with a number behind. */
+  readonly label?: string | undefined
+  readonly expires?: Date | undefined
 }
 
 /** Records the keys of a guide-style file. Those that the keyring knows stay as they are, dead ones too. */
-export async function importKeys(
-  keyring: string,
-  wanted: {
-    readonly file: string
-    readonly role: Role
-    readonly label?: string | undefined
-    readonly expires?: Date | undefined
-  },
-  clock: Clockwork = CLOCK,
-): Promise<ImportedKeys> {
+export async function importKeys(keyring: string, wanted: Import, clock: Clockwork = CLOCK): Promise<ImportedKeys> {
   checkLabel(wanted.label)
   checkExpiry(wanted.expires, clock.now())
-  const { keys: found, exposed } = readKeyFile(wanted.file)
-  const warnings = exposed ? ['Other users may read the key file: run `chmod 600` on it, or delete it.'] : []
   return await changeKeyring(keyring, (keys) => {
     const now = clock.now()
-    const digests = new Set<Digest>(keys.map((record) => record.digest))
-    const fresh = found.map(digestOf).filter((digest) => !digests.has(digest))
+    const { found, expires } = wanted
+    const role = wanted.role ?? defaultRole(keys, now)
+    const known = new Set<Digest>(keys.map((record) => record.digest))
+    const fresh = found.map(digestOf).filter((digest) => !known.has(digest))
     const added = fresh.map((digest, index): KeyRecord => {
       const label = wanted.label === undefined || fresh.length === 1 ? wanted.label : `${wanted.label}-${index + 1}`
       checkLabel(label)
       checkLabelIsFree(label, keys, now)
-      const { role, expires } = wanted
       return { id: makeId(), label, role, created: now, expires, revoked: undefined, replacedBy: undefined, digest }
     })
-    const result = { added, known: found.length - fresh.length, warnings }
+    const result = { added, known: found.length - fresh.length }
     return { keys: added.length === 0 ? keys : [...keys, ...added], result }
   })
 }
 
-/** Drops the records of expired and revoked keys, and tells which. */
-export async function pruneKeys(keyring: string, clock: Clockwork = CLOCK): Promise<readonly KeyRecord[]> {
+/** Drops the records of expired and revoked keys, and tells which; `dryRun` only tells. */
+export async function pruneKeys(
+  keyring: string,
+  { dryRun }: { readonly dryRun: boolean },
+  clock: Clockwork = CLOCK,
+): Promise<readonly KeyRecord[]> {
   return await changeKeyring(keyring, (keys) => {
     const now = clock.now()
-    const kept = keys.filter((record) => isLive(record, now))
-    return { keys: kept.length === keys.length ? keys : kept, result: keys.filter((record) => !isLive(record, now)) }
+    const dead = keys.filter((record) => !isLive(record, now))
+    return { keys: dryRun || dead.length === 0 ? keys : keys.filter((record) => isLive(record, now)), result: dead }
   })
 }
 
@@ -251,12 +260,11 @@ export type Verified =
   | { readonly kind: 'bad-checksum' }
   | { readonly kind: 'unknown' }
 
-/** The checksum first, then the keyring: a typo is told from a key that is not known here. */
+/** A typo is told from a key that is not known here by its checksum. Free-form keys have none. */
 export function verifyKey(key: string, keys: readonly KeyRecord[], now: Date): Verified {
-  if (keyFault(key)?.startsWith('fails its checksum')) return { kind: 'bad-checksum' }
   const digest = digestOf(key)
   const record = keys.find((each) => each.digest === digest)
-  if (!record) return { kind: 'unknown' }
+  if (!record) return parseKey(key).kind === 'bad-checksum' ? { kind: 'bad-checksum' } : { kind: 'unknown' }
   const state = stateOf(record, now)
   return state === 'live' ? { kind: 'live', record } : { kind: 'dead', record, state }
 }
