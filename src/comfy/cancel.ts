@@ -1,8 +1,8 @@
 import type { ComfyClient } from './client.ts'
 import { lookupPrompt } from './lookup.ts'
 
-/** `stopping`: it was running and stops at its next node or step. `unsafe`: this server could only stop whatever runs. */
-export type CancelResult = 'cancelled' | 'not-there' | 'unsafe'
+/** A running one stops at its next node or step. `not-there`: it has ended, or never came. */
+export type CancelResult = 'cancelled' | 'not-there'
 
 /**
  * Cancels one prompt by its id, pending or running, and never another. Servers without the jobs routes get

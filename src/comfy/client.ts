@@ -16,6 +16,8 @@ export interface RequestOptions {
   readonly body?: string | Uint8Array | Readable | AsyncIterable<Uint8Array>
   readonly headers?: Readonly<Record<string, string>>
   readonly signal?: AbortSignal | undefined
+  /** Leaves the credential out: what does this server do for anybody? */
+  readonly withoutKey?: boolean
 }
 
 /** An answer whose body has not been read. */
@@ -123,15 +125,14 @@ export function createClient(options: ClientOptions): ComfyClient {
   async function exchange(
     method: string,
     path: string,
-    { body, headers, signal }: RequestOptions,
-    withKey = true,
+    { body, headers, signal, withoutKey = false }: RequestOptions,
   ): Promise<OpenAnswer> {
     try {
       const answer = await agent.request({
         origin,
         path: prefix + path,
         method: method as Dispatcher.HttpMethod,
-        headers: { accept: '*/*', ...(withKey ? credential : {}), ...headers },
+        headers: { accept: '*/*', ...(withoutKey ? {} : credential), ...headers },
         ...(body === undefined ? {} : { body: body as Readable }), // undici takes async iterables too; its types do not say so
         ...(signal ? { signal } : {}),
       })
@@ -229,7 +230,7 @@ export function createClient(options: ClientOptions): ComfyClient {
       return isFields(said) && said.cancelled === true ? 'cancelled' : 'not-there'
     },
     health: async (signal) => {
-      const answer = await exchange('GET', '/health', { signal }, false)
+      const answer = await exchange('GET', '/health', { signal, withoutKey: true })
       const text = await textOf(answer, MAX_ERROR_BYTES)
       try {
         const body = readAnswer(text)

@@ -1,12 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { ComfyAuthError } from '../errors.ts'
 import type { ComfyClient } from './client.ts'
+import { codeOf } from './client-errors.ts'
 import { followPrompt, type Outcome } from './follow.ts'
 import type { JsonObject } from './json.ts'
+import { lookupPrompt } from './lookup.ts'
 import { outputFiles, outputTexts, prepareOutputDir, saveOutput, saveSocketImage } from './outputs.ts'
 import { plain } from './plain.ts'
 import { openSocket } from './socket.ts'
-import { describeProblem, type NodeProblem, submitPrompt } from './submit.ts'
+import { describeProblem, type NodeProblem, type Submission, type SubmitOptions, submitPrompt } from './submit.ts'
 import type { RunEvent } from './track.ts'
 import { describeNode, type Workflow } from './workflow.ts'
 
@@ -132,6 +134,22 @@ export async function collectOutputs(
   return outputs
 }
 
+/** Before these no byte of the request was taken. */
+const NEVER_SENT = ['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']
+
+/** An answer that was lost on the way is no refusal: the prompt has an id of ours, so the server is asked for it. */
+async function submitOrFind(options: SubmitOptions & { readonly promptId: string }): Promise<Submission> {
+  try {
+    return await submitPrompt(options)
+  } catch (error) {
+    const lost = error instanceof ComfyAuthError && (error.kind === 'unreachable' || error.kind === 'timeout')
+    if (!lost || NEVER_SENT.includes(codeOf(error))) throw error
+    const found = await lookupPrompt(options.client, options.promptId, options.signal).catch(() => undefined)
+    if (!found || found.state === 'absent') throw error
+    return { promptId: options.promptId, clientId: options.clientId ?? '', problems: [] }
+  }
+}
+
 /**
  * One prompt from sending to finished: socket open, POST, followed, outputs kept. Pictures and other inputs are uploaded
  * by the caller before (upload.ts). An abort of `signal` stops following; cancelling on the server is cancelPrompt.
@@ -145,14 +163,16 @@ export async function runPrompt(options: RunOptions): Promise<RunResult> {
   const socket = openSocket({ client, clientId })
   try {
     await socket.ready(SOCKET_WAIT_MS)
-    const { promptId, problems } = await submitPrompt({
+    const sent = {
       client,
       workflow: prompt,
       extraData: options.extraData,
-      promptId: options.promptId,
+      promptId: options.promptId ?? randomUUID(),
       clientId,
       signal,
-    })
+      strict: options.strict,
+    }
+    const { promptId, problems } = await submitOrFind(sent)
     onEvent?.({ type: 'submitted', promptId, problems: problems.map(describeProblem) })
     const outcome = await followPrompt({
       client,

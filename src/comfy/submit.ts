@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { ComfyAuthError } from '../errors.ts'
+import { cancelPrompt } from './cancel.ts'
 import type { ComfyClient } from './client.ts'
 import { notComfy } from './client-errors.ts'
 import { type Json, type JsonObject, writeJson } from './json.ts'
@@ -31,6 +32,8 @@ export interface SubmitOptions {
   readonly promptId?: string | undefined
   readonly clientId?: string | undefined
   readonly signal?: AbortSignal | undefined
+  /** Where only a part of the outputs is accepted: cancel it and refuse. */
+  readonly strict?: boolean | undefined
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -127,5 +130,10 @@ export async function submitPrompt(options: SubmitOptions): Promise<Submission> 
   if (status === 400) throw refusal(answer, workflow)
   if (!isFields(answer) || typeof answer.prompt_id !== 'string')
     throw notComfy(client, 'it takes a prompt and names no prompt_id')
-  return { promptId: answer.prompt_id, clientId, problems: readNodeErrors(answer.node_errors, workflow) }
+  const problems = readNodeErrors(answer.node_errors, workflow)
+  if (options.strict && problems.length > 0) {
+    await cancelPrompt(client, answer.prompt_id)
+    throw refusal({ ...answer, error: { message: 'some of its outputs, and --strict wants all' } }, workflow)
+  }
+  return { promptId: answer.prompt_id, clientId, problems }
 }

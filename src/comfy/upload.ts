@@ -48,6 +48,12 @@ function remoteName(path: string, hash: string): string {
   return `${stem || 'upload'}-${hash.slice(0, 16)}${extension.replaceAll(/[^A-Za-z0-9.]+/g, '')}`
 }
 
+/** The name that an upload of this file would ask for. */
+export async function nameForUpload(path: string): Promise<string> {
+  const { hash } = await sizeAndHash(path)
+  return remoteName(path, hash)
+}
+
 async function* multipart(
   path: string,
   head: Buffer,

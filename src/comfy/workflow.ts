@@ -186,8 +186,8 @@ export function findInput(workflow: Workflow, text: string, what: string): Input
 }
 
 export function withInput(workflow: Workflow, place: InputPlace, value: Json): Workflow {
-  const inputs = new Map([...place.node.inputs, [place.input, value]])
-  const node = { ...workflow.nodes.get(place.node.id)!, inputs }
+  const present = workflow.nodes.get(place.node.id)!
+  const node = { ...present, inputs: new Map([...present.inputs, [place.input, value]]) }
   return { ...workflow, nodes: new Map([...workflow.nodes, [node.id, node]]) }
 }
 

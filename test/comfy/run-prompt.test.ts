@@ -161,7 +161,7 @@ describe('a run', () => {
         queue_running: [[1, where === 'running' ? 'mine' : 'other', {}, {}, []]],
         queue_pending: where === 'pending' ? [[5, 'mine', {}, {}, []]] : [],
       }),
-      'GET /history/mine': () => (where === 'done' ? { mine: { outputs: { '2': images } } } : {}), // and keeps no status
+      'GET /history/': () => (where === 'done' ? { mine: { outputs: { '2': images } } } : {}), // and keeps no status
       'GET /view': () => 'PICTURE',
     })
     const done = run()
