@@ -11,11 +11,13 @@ export async function probeAmd(machine: Machine, timeoutMs: number): Promise<Pro
   const ask = (tool: string, ...args: string[]): Promise<ToolRun> =>
     runTool(tool, args, machine, { timeoutMs, signal: over.signal })
   try {
-    const byAmdSmi = await askAmdSmi(ask, machine, timeoutMs)
-    if (byAmdSmi) return byAmdSmi
-    const byRocmSmi = await askRocmSmi(ask, timeoutMs)
-    if (byRocmSmi) return byRocmSmi
-    return machine.platform === 'linux' ? await probeAmdSysfs(machine, timeoutMs) : NOTHING
+    const asked: Probe[] = []
+    for (const next of [askAmdSmi, askRocmSmi, askKernel]) {
+      const probe = await next(ask, machine, timeoutMs)
+      if (probe.gpus.length > 0 || probe.reports.some(({ outcome }) => outcome === 'hung')) return probe
+      asked.push(probe)
+    }
+    return asked.find(({ reports }) => reports.length > 0) ?? NOTHING
   } finally {
     over.abort()
   }
@@ -25,7 +27,8 @@ const GIB = 1_073_741_824
 
 type Ask = (tool: string, ...args: string[]) => Promise<ToolRun>
 
-async function askAmdSmi(ask: Ask, machine: Machine, timeoutMs: number): Promise<Probe | undefined> {
+/** A build that prints nothing, or an error because there is no AMD card, makes way for whoever knows more. */
+async function askAmdSmi(ask: Ask, machine: Machine, timeoutMs: number): Promise<Probe> {
   const [metric, fixed, list] = await Promise.all([
     ask('amd-smi', 'metric', '--json'),
     ask('amd-smi', 'static', '--asic', '--driver', '--json'),
@@ -33,7 +36,7 @@ async function askAmdSmi(ask: Ask, machine: Machine, timeoutMs: number): Promise
   ])
   if (metric.kind === 'hung') return { gpus: [], reports: [hungReport('amd', 'amd-smi', timeoutMs)] }
   const gpus = metric.kind === 'ran' ? gpusFromAmdSmi(metric.stdout, stdoutOf(fixed), stdoutOf(list)) : []
-  if (gpus.length === 0) return undefined // none, or a build that prints nothing: the kernel may know more
+  if (gpus.length === 0) return complaint('amd-smi', metric)
   const { total } = await mainMemory(machine)
   return { gpus: gpus.map((gpu) => capAt(gpu, total)), reports: [okReport('amd', 'amd-smi')] }
 }
@@ -78,15 +81,23 @@ function entries(document: unknown): JsonObject[] {
   return asObjects(Array.isArray(document) ? document : at(document, 'gpu_data'))
 }
 
-async function askRocmSmi(ask: Ask, timeoutMs: number): Promise<Probe | undefined> {
+async function askRocmSmi(ask: Ask, _machine: Machine, timeoutMs: number): Promise<Probe> {
   const shown = ['use', 'meminfo vram', 'temp', 'power', 'productname', 'uniqueid', 'driverversion']
   const run = await ask('rocm-smi', ...shown.flatMap((what) => `--show${what}`.split(' ')), '--json')
-  if (run.kind === 'absent') return undefined
   if (run.kind === 'hung') return { gpus: [], reports: [hungReport('amd', 'rocm-smi', timeoutMs)] }
   const gpus = run.kind === 'ran' ? gpusFromRocmSmi(run.stdout) : []
-  if (gpus.length > 0) return { gpus, reports: [okReport('amd', 'rocm-smi')] }
-  if (run.kind === 'ran' && /No JSON data to report/i.test(run.stdout + run.stderr)) return undefined
-  return run.kind === 'ran' && run.code === 0 ? { gpus: [], reports: [unreadableReport('amd', 'rocm-smi')] } : undefined
+  return gpus.length > 0 ? { gpus, reports: [okReport('amd', 'rocm-smi')] } : complaint('rocm-smi', run)
+}
+
+function askKernel(_ask: Ask, machine: Machine, timeoutMs: number): Promise<Probe> {
+  return probeAmdSysfs(machine, timeoutMs)
+}
+
+/** Only a tool that says it did well and printed what nobody can read is worth a word. */
+function complaint(tool: string, run: ToolRun): Probe {
+  const garbled = run.kind === 'ran' && run.code === 0 && /\S/.test(run.stdout) && firstJson(run.stdout) === undefined
+  const empty = run.kind === 'ran' && /No JSON data to report/i.test(run.stdout + run.stderr)
+  return garbled && !empty ? { gpus: [], reports: [unreadableReport('amd', tool)] } : NOTHING
 }
 
 /** `rocm-smi --json`: `card0`, `card1`, ... and `system`; every value a string, and keys that differ by release. */
