@@ -1,0 +1,269 @@
+// Runs in ComfyUI's page before every other script. The session's cookie already lets the page in; this adds
+// the storage token to its requests, leads to the login when the session has ended, and offers the way out.
+{
+  const LOGIN = '/auth_login.html'
+  const ENTRY = 'comfyui_api_key'
+  // Stands beside the entry (login.js puts both there and takes both away): alone it means that somebody
+  // removed the entry by hand, which is a way to log out.
+  const MARK = 'comfyui_api_key_kept'
+  // The frontend writes its drafts half a second after a change; they must be there after the next login.
+  const DRAFTS_MS = 1000
+  const BETWEEN_PROBES_MS = 3000
+
+  const wayOut = document.currentScript?.dataset.wayOut !== 'off'
+  const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('comfy-auth') : undefined
+  const nativeFetch = window.fetch.bind(window)
+
+  /** Storage can be switched off, and then throws: the session's cookie is enough. */
+  const quietly = (what) => {
+    try {
+      return what()
+    } catch {
+      return undefined
+    }
+  }
+  const stores = () => [quietly(() => localStorage), quietly(() => sessionStorage)].filter(Boolean)
+
+  const token = () => {
+    for (const store of stores()) {
+      const entry = store.getItem(ENTRY)
+      if (entry !== null) return entry
+      if (store.getItem(MARK) !== null) {
+        logOut().catch(() => {})
+        return undefined
+      }
+    }
+    return undefined
+  }
+
+  const isOurs = (address) => quietly(() => new URL(address, document.baseURI).origin === location.origin) === true
+  const isOurRefusal = (status, challenge) => status === 401 && (challenge ?? '').includes('realm="comfy-auth"')
+
+  // --- The end of a session ---
+
+  let leaving = false
+  let probing = false
+  let probedMs = -BETWEEN_PROBES_MS
+
+  const goToLogin = (address) => {
+    if (leaving) return
+    leaving = true
+    setTimeout(() => location.replace(address), DRAFTS_MS)
+    // Still here: somebody chose to stay, at the browser's question about unsaved changes.
+    setTimeout(() => showEnded(address), DRAFTS_MS + 2000)
+  }
+
+  /** A 401, or a socket that broke: only when the session is gone for certain does the page leave, and once. */
+  const askWhetherSessionLives = async () => {
+    if (leaving || probing || performance.now() - probedMs < BETWEEN_PROBES_MS) return
+    probing = true
+    probedMs = performance.now()
+    try {
+      const headers = { Accept: 'application/json' }
+      const answer = await nativeFetch('/', { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
+      if (isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
+        goToLogin(`${LOGIN}?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`)
+      }
+    } catch {
+      // The server is away, which says nothing about the session.
+    } finally {
+      probing = false
+    }
+  }
+
+  let loggingOut
+  const logOut = () => {
+    loggingOut ??= (async () => {
+      const headers = { Accept: 'application/json', 'Content-Type': 'application/json' }
+      const answer = await nativeFetch('/auth_logout', { method: 'POST', headers, keepalive: true })
+      if (!answer.ok && !isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
+        throw new Error(`You are still logged in: the server answered with an error (${answer.status}).`)
+      }
+      forget()
+      tabs?.postMessage('logout')
+      goToLogin(`${LOGIN}?notice=logged-out`)
+    })().finally(() => {
+      loggingOut = undefined
+    })
+    return loggingOut
+  }
+
+  const forget = () => {
+    for (const store of stores()) {
+      store.removeItem(MARK)
+      store.removeItem(ENTRY)
+    }
+  }
+
+  /** Logs out on the server and in every tab. */
+  window.comfyuiLogout = logOut
+
+  tabs?.addEventListener('message', ({ data }) => {
+    if (data !== 'logout') return
+    forget()
+    goToLogin(`${LOGIN}?notice=logged-out`)
+  })
+  addEventListener('storage', ({ key, newValue }) => {
+    if (key === ENTRY && newValue === null && token() === undefined) askWhetherSessionLives()
+  })
+  addEventListener('pageshow', (event) => {
+    if (event.persisted) askWhetherSessionLives()
+  })
+  token()
+
+  // --- Requests of this origin carry the token; everything else is left as it is ---
+
+  /** fetch's own arguments with the header added; undefined where the caller's should go as they are. */
+  const authorised = (input, init, value) => {
+    if (init !== undefined && init !== null && typeof init !== 'object') return undefined
+    const isRequest = input instanceof Request
+    if (!isOurs(isRequest ? input.url : input)) return undefined
+    const given = init?.headers
+    if (isRequest && (given === undefined || given === null)) {
+      if (input.headers.has('authorization')) return undefined
+      const copy = new Request(input) // as it is: with an init, its referrer would be lost
+      copy.headers.set('authorization', value)
+      return [copy, init]
+    }
+    const headers = new Headers(given ?? {})
+    if (headers.has('authorization')) return undefined
+    headers.set('authorization', value)
+    // The caller's init stands behind, so that members it inherits or computes are still found.
+    return [input, Object.create(init ?? null, { headers: { value: headers, enumerable: true } })]
+  }
+
+  window.fetch = function fetch(...args) {
+    const entry = token()
+    const added = entry === undefined ? undefined : quietly(() => authorised(args[0], args[1], `Bearer ${entry}`))
+    return nativeFetch(...(added ?? args)).then((answer) => {
+      if (isOurs(answer.url) && isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
+        askWhetherSessionLives()
+      }
+      return answer
+    })
+  }
+
+  const { open, send, setRequestHeader } = XMLHttpRequest.prototype
+  const known = new WeakMap()
+  const watched = new WeakSet()
+
+  XMLHttpRequest.prototype.open = function (...args) {
+    known.set(this, { ours: isOurs(args[1]), authorised: false })
+    return open.apply(this, args)
+  }
+  XMLHttpRequest.prototype.setRequestHeader = function (...args) {
+    const request = known.get(this)
+    if (request && String(args[0]).toLowerCase() === 'authorization') request.authorised = true
+    return setRequestHeader.apply(this, args)
+  }
+  XMLHttpRequest.prototype.send = function (...args) {
+    const request = known.get(this)
+    if (request?.ours) {
+      const entry = token()
+      if (entry !== undefined && !request.authorised) {
+        quietly(() => setRequestHeader.call(this, 'Authorization', `Bearer ${entry}`))
+        request.authorised = true
+      }
+      if (!watched.has(this)) {
+        watched.add(this)
+        this.addEventListener('loadend', () => {
+          if (this.status === 401 && known.get(this)?.ours) {
+            if (isOurRefusal(401, this.getResponseHeader('www-authenticate'))) askWhetherSessionLives()
+          }
+        })
+      }
+    }
+    return send.apply(this, args)
+  }
+
+  /** A beacon can carry no header, a fetch that outlives the page can: within the 64 KiB that both are given. */
+  const nativeBeacon = navigator.sendBeacon?.bind(navigator)
+  if (nativeBeacon) {
+    navigator.sendBeacon = function sendBeacon(...args) {
+      const [address, body] = args
+      const entry = isOurs(address) ? token() : undefined
+      const size = typeof body === 'string' ? body.length * 3 : (body?.size ?? body?.byteLength ?? 0)
+      const plain = body === undefined || body === null || typeof body === 'string' || body instanceof Blob
+      if (entry === undefined || size > 32_768 || !(plain || size > 0)) return nativeBeacon(...args)
+      const headers = { authorization: `Bearer ${entry}` }
+      nativeFetch(address, { method: 'POST', body, headers, keepalive: true }).catch(() => {})
+      return true
+    }
+  }
+
+  /** Sockets and event streams carry the cookie, and no header: they are only watched for the end of the session. */
+  const watch = (name, event, isEnd) => {
+    const Native = window[name]
+    if (!Native) return
+    window[name] = new Proxy(Native, {
+      construct(target, args, newTarget) {
+        const stream = Reflect.construct(target, args, newTarget)
+        const { origin } = new URL(stream.url.replace(/^ws/, 'http'))
+        if (origin === location.origin) {
+          stream.addEventListener(event, (detail) => isEnd(stream, detail) && askWhetherSessionLives())
+        }
+        return stream
+      },
+    })
+  }
+  watch('WebSocket', 'close', (_, { code }) => code === 4401 || code === 1006)
+  watch('EventSource', 'error', ({ readyState }) => readyState === EventSource.CLOSED)
+
+  // --- What can be seen of all this: a small way out, and a word when the session has ended ---
+
+  const STYLE = `
+    :host { position: fixed; left: 12px; bottom: 12px; z-index: 9000; font: 13px/1.4 system-ui, sans-serif }
+    div { display: flex; align-items: center; gap: 8px; padding: 8px 12px; border-radius: 8px; color: #eceef3;
+      background: #23252c; border: 1px solid #4a4f5d; box-shadow: 0 6px 20px #0008 }
+    button { font: inherit; color: #d3d6de; background: #23252ce6; border: 1px solid #4a4f5d; border-radius: 6px;
+      padding: 4px 8px; cursor: pointer; opacity: .55 }
+    button:hover, button:focus-visible, div button { opacity: 1 }
+    button:focus-visible { outline: 2px solid #a39cff; outline-offset: 2px }`
+
+  let host
+  const panel = (...children) => {
+    host ??= document.createElement('comfy-auth')
+    const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' })
+    const sheet = new CSSStyleSheet()
+    sheet.replaceSync(STYLE)
+    root.adoptedStyleSheets = [sheet]
+    root.replaceChildren(...children)
+    if (!host.isConnected) document.body.append(host)
+  }
+
+  const button = (text, action) => {
+    const element = document.createElement('button')
+    element.type = 'button'
+    element.textContent = text
+    element.addEventListener('click', action)
+    return element
+  }
+
+  const says = (text, ...more) => {
+    const box = document.createElement('div')
+    box.setAttribute('role', 'status')
+    box.append(text, ...more)
+    return box
+  }
+
+  const showEnded = (address) => {
+    panel(
+      says(
+        'Your session has ended.',
+        button('Log in', () => location.assign(address)),
+      ),
+    )
+  }
+
+  const showWayOut = () => {
+    const out = button('Log out', () => {
+      logOut().catch((error) => panel(says(error.message || 'The server cannot be reached.'), out))
+    })
+    out.title = 'End this session, in every tab'
+    panel(out)
+  }
+  if (wayOut) {
+    if (document.readyState === 'loading') addEventListener('DOMContentLoaded', showWayOut)
+    else showWayOut()
+  }
+}

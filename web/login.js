@@ -1,0 +1,161 @@
+// The login page's script. Without it the form still logs in; with it the page first asks whether a session
+// lives (its cookie does not come along on a link from mail or chat), and shows errors in place.
+{
+  const PAGE = '/auth_login.html'
+  const ENTRY = 'comfyui_api_key'
+  // Stands beside the entry: who finds it alone knows that the entry was taken away by hand (auth_inject.js).
+  const MARK = 'comfyui_api_key_kept'
+  const AUTOMATIC = 'comfy_auth_went_on'
+
+  const { mode, next, token, storage, wait } = document.body.dataset
+  const form = document.querySelector('form')
+  const error = document.querySelector('#error')
+  const field = document.querySelector('#api_key')
+  const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('comfy-auth') : undefined
+
+  /** Storage can be switched off, and then throws: the session's cookie is enough. */
+  const quietly = (what) => {
+    try {
+      return what()
+    } catch {
+      return undefined
+    }
+  }
+
+  const keep = (kind, value) => {
+    for (const name of ['localStorage', 'sessionStorage']) {
+      quietly(() => window[name].removeItem(MARK))
+      quietly(() => window[name].removeItem(ENTRY))
+    }
+    if (!value) return
+    const store = kind === 'local' ? 'localStorage' : 'sessionStorage'
+    quietly(() => window[store].setItem(ENTRY, value))
+    quietly(() => window[store].setItem(MARK, '1'))
+  }
+
+  /** The fragment never reached the server: it is this page's address that still has it. */
+  const goTo = (target) => {
+    const hash = location.pathname === PAGE || target.includes('#') ? '' : location.hash
+    // Another address first: to replace a page by itself and a fragment would load nothing.
+    history.replaceState(null, '', PAGE)
+    location.replace(target + hash)
+  }
+
+  const ofOurs = (answer) => (answer.headers.get('www-authenticate') ?? '').includes('realm="comfy-auth"')
+
+  const sessionLives = async () => {
+    const headers = { Accept: 'application/json' }
+    const answer = await fetch('/', { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
+    return answer.status !== 429 && !(answer.status === 401 && ofOurs(answer))
+  }
+
+  /** Once for a target within ten seconds: were it refused again, the two pages would send each other round. */
+  const goOnIfAlive = async () => {
+    if (!(await sessionLives())) return
+    const last = quietly(() => JSON.parse(sessionStorage.getItem(AUTOMATIC) ?? '[]')) ?? ['', Date.now()]
+    if (last[0] === next && Math.abs(Date.now() - last[1]) < 10_000) return
+    if (quietly(() => sessionStorage.setItem(AUTOMATIC, JSON.stringify([next, Date.now()])) ?? true)) goTo(next)
+  }
+
+  const show = (text) => {
+    error.textContent = text
+    field?.setAttribute('aria-invalid', String(text !== ''))
+  }
+
+  const button = form?.querySelector('[type=submit]')
+  const label = button?.textContent
+
+  let waiting
+  const countDown = (seconds) => {
+    clearTimeout(waiting)
+    button.disabled = seconds > 0
+    button.textContent = seconds > 0 ? `Wait ${seconds} s` : label
+    if (seconds > 0) waiting = setTimeout(countDown, 1000, seconds - 1)
+  }
+
+  const send = async (path, body) => {
+    const headers = { Accept: 'application/json', 'Content-Type': 'application/json' }
+    const answer = await fetch(path, { method: 'POST', headers, body, cache: 'no-store' })
+    return { answer, json: await answer.json().catch(() => ({})) }
+  }
+
+  const submit = async (what) => {
+    show('')
+    button.disabled = true
+    try {
+      await what()
+    } catch {
+      button.disabled = false
+      show('The server cannot be reached. Check that it is running and that you are online, then try again.')
+    }
+  }
+
+  const logIn = async () => {
+    if (!field.value) return
+    const remember = document.querySelector('#remember')?.checked ?? false
+    const { answer, json } = await send(PAGE, JSON.stringify({ api_key: field.value, remember, next }))
+    if (answer.ok) {
+      form.classList.add('done')
+      keep(json.storage, json.token)
+      tabs?.postMessage('login')
+      goTo(json.next)
+      return
+    }
+    show(json.message ?? `The server answered with an error (${answer.status}). Try again in a moment.`)
+    countDown(Number(answer.headers.get('retry-after') ?? 0))
+    if (field.type === 'hidden') return
+    field.focus()
+    field.select()
+  }
+
+  const logOut = async () => {
+    const { answer, json } = await send('/auth_logout', '')
+    if (!answer.ok && !(answer.status === 401 && ofOurs(answer))) {
+      button.disabled = false
+      show(json.message ?? `You are still logged in: the server answered with an error (${answer.status}).`)
+      return
+    }
+    keep()
+    tabs?.postMessage('logout')
+    location.replace(`${PAGE}?notice=logged-out`)
+  }
+
+  form?.addEventListener('submit', (event) => {
+    event.preventDefault()
+    if (field?.type === 'text') reveal() // password managers save what stands in a password field
+    submit(form.id === 'logout' ? logOut : logIn)
+  })
+
+  const host = document.querySelector('#host')
+  if (host) host.textContent = location.host
+
+  const toggle = document.querySelector('#show')
+  const reveal = () => {
+    const hide = field.type === 'text'
+    field.type = hide ? 'password' : 'text'
+    toggle.textContent = hide ? 'Show' : 'Hide'
+  }
+  if (toggle) {
+    toggle.hidden = false
+    toggle.addEventListener('click', reveal)
+    // Another key may well be right, and a right one is never made to wait.
+    field.addEventListener('input', () => countDown(0))
+    field.focus()
+    countDown(Number(wait))
+  }
+
+  const foreignReferrer = document.referrer !== '' && new URL(document.referrer).origin !== location.origin
+  if (mode === 'logout-now' && !foreignReferrer) submit(logOut)
+  if (mode === 'ask') history.replaceState(null, '', PAGE) // the key leaves the address bar
+  if (mode === 'enter') {
+    if (storage !== 'kept') keep(storage, token)
+    tabs?.postMessage('login')
+    goTo(next)
+  }
+  if (mode === 'probe') goOnIfAlive().catch(() => {})
+  if (form?.id === 'login') {
+    // Logged in in another tab, or back from the browser's cache of pages: this one goes on too.
+    tabs?.addEventListener('message', ({ data }) => data === 'login' && goOnIfAlive().catch(() => {}))
+    addEventListener('pageshow', (event) => event.persisted && goOnIfAlive().catch(() => {}))
+  }
+}

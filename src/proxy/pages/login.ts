@@ -111,7 +111,7 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
           const error = `Too many wrong keys came from your address. Try again in ${waitText(seconds)}.`
           return refuse(429, error, { kind: 'login-failed', reason: 'throttled' }, seconds)
         }
-        const error = 'This key does not open the door. Check that it was copied whole, or ask for a new one.'
+        const error = 'This key was not accepted. Check that it was copied whole, or ask for a new one.'
         return refuse(401, error, { kind: 'login-failed', reason: judged.kind === 'dead' ? 'dead' : 'unknown' })
       }
       const live = judged.key
