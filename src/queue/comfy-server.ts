@@ -2,20 +2,14 @@ import type { ComfyClient, OpenAnswer } from '../comfy/client.ts'
 import { codeOf, statusError, transportError } from '../comfy/client-errors.ts'
 import { isObject, parseJson, readAnswer } from '../comfy/json.ts'
 import { outputFiles, prepareOutputDir } from '../comfy/outputs.ts'
-import {
-  collectOutputs,
-  followPrompt,
-  lookupPrompt,
-  type Outcome,
-  outcomeError,
-  type RunEvent,
-} from '../comfy/run-prompt.ts'
+import { collectOutputs, followPrompt, lookupPrompt, type Outcome, outcomeError } from '../comfy/run-prompt.ts'
 import { type ComfySocket, openSocket } from '../comfy/socket.ts'
 import { describeProblem, promptBody, readNodeErrors, refusal } from '../comfy/submit.ts'
+import { tell } from '../comfy/telling.ts'
 import { readWorkflow, type Workflow } from '../comfy/workflow.ts'
 import { ComfyAuthError } from '../errors.ts'
 import type { Job } from './job.ts'
-import type { Ended, FollowEvent, Sent, Server, Sight } from './server.ts'
+import type { Ended, Sent, Server, Sight } from './server.ts'
 
 type Success = Outcome & { readonly status: 'success' }
 
@@ -33,26 +27,6 @@ function wasTurnedAway(status: number): boolean {
 
 /** How long a socket may take to open before the prompt is sent without it. */
 const SOCKET_WAIT_MS = 3_000
-
-function toFollowEvent(event: RunEvent): FollowEvent | undefined {
-  switch (event.type) {
-    case 'queued':
-      return { label: 'waiting', ...(event.ahead ? { detail: `${event.ahead} ahead` } : {}) }
-    case 'node':
-      return { label: event.title, fraction: event.fraction }
-    case 'progress':
-      return { label: event.title, fraction: event.fraction, detail: `${event.value}/${event.max}` }
-    case 'downloading':
-      return {
-        label: `saving ${event.filename}`,
-        ...(event.fraction === undefined ? {} : { fraction: event.fraction }),
-      }
-    case 'connection':
-      return event.state === 'unreachable' ? { label: 'the server cannot be reached; waiting for it' } : undefined
-    default:
-      return undefined
-  }
-}
 
 /** A ComfyUI as the worker needs it. The job's id is prompt_id, client_id and Idempotency-Key at once. */
 export function comfyServer(client: ComfyClient, { pollMs }: { readonly pollMs?: number } = {}): Server {
@@ -135,7 +109,7 @@ export function comfyServer(client: ComfyClient, { pollMs }: { readonly pollMs?:
         ...(socket ? { socket } : { clientId: job.id }),
         onEvent: (event) => {
           if (event.type === 'started') onRunning()
-          const shown = toFollowEvent(event)
+          const shown = tell(event)
           if (shown) onEvent(shown)
         },
       })

@@ -1,10 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { Command } from '../../cli/command.ts'
 import { Args, Flags, parseDuration } from '../../cli/flags.ts'
 import { writeJson } from '../../comfy/json.ts'
-import { readWorkflow, serialise, setInput } from '../../comfy/workflow.ts'
+import { plain } from '../../comfy/plain.ts'
+import { applySettings } from '../../comfy/prepare.ts'
+import { readWorkflowFrom } from '../../comfy/read-source.ts'
+import { serialise, type Workflow } from '../../comfy/workflow.ts'
 import { ComfyAuthError } from '../../errors.ts'
 import { errorText } from '../../files/errno.ts'
 import { paths } from '../../files/home.ts'
@@ -17,8 +20,6 @@ interface AddResult {
   readonly added: number
   readonly ids: readonly string[]
 }
-
-const ON_A_TERMINAL = 'Name a file, or send the workflow through a pipe: comfy-auth queue add - < workflow.json'
 
 /** A duration from now, or a moment. */
 function moment(text: string, nowMs: number): number {
@@ -33,42 +34,30 @@ function moment(text: string, nowMs: number): number {
   }
 }
 
-/** stdin or the file's bytes, chunk by chunk. */
-async function* contentOf(workflow: string): AsyncGenerator<Uint8Array> {
-  if (workflow === '-') {
-    if (process.stdin.isTTY) {
-      throw new ComfyAuthError('usage', 'There is nothing to read: stdin is a terminal.', { remedy: ON_A_TERMINAL })
-    }
-    yield* process.stdin as AsyncIterable<Buffer>
-    return
+/** stdin, or the file's bytes. */
+async function* contentOf(path: string): AsyncGenerator<Uint8Array> {
+  if (path === '-' && process.stdin.isTTY) {
+    throw new ComfyAuthError('usage', 'There is nothing to read: stdin is a terminal.', {
+      remedy: 'Name a file, or send the jobs through a pipe: comfy-auth queue add --ndjson - < jobs.ndjson',
+    })
   }
   try {
-    yield await readFile(workflow)
+    yield* (path === '-' ? process.stdin : createReadStream(path)) as AsyncIterable<Buffer>
   } catch (error) {
-    throw new ComfyAuthError('usage', `The workflow cannot be read: ${errorText(error)}.`, {
-      remedy: 'Name a file that ComfyUI saved with Workflow > Export (API), or - for stdin.',
+    throw new ComfyAuthError('usage', `The file of jobs cannot be read: ${errorText(error)}.`, {
+      remedy: 'Name a file with one job a line, or - for stdin.',
       cause: error,
     })
   }
 }
 
-async function oneJob(
-  content: AsyncIterable<Uint8Array>,
-  settings: readonly string[],
-  defaults: JobDefaults,
-): Promise<NewJob> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of content) chunks.push(chunk)
-  let workflow = readWorkflow(Buffer.concat(chunks))
-  for (const [index, setting] of settings.entries()) {
-    workflow = setInput(workflow, setting, settings.length > 1 ? `--set number ${index + 1}` : '--set')
-  }
+function jobOf(workflow: Workflow, label: string, defaults: JobDefaults): NewJob {
   const { output, priority, notBeforeMs, nowMs, newId } = defaults
   return {
     id: newId(),
     workflow: serialise(workflow),
     ...(workflow.extraData ? { extraData: writeJson(workflow.extraData) } : {}),
-    label: 'stdin',
+    label: plain(label, { limit: 200 }).replaceAll(/\s+/g, ' '),
     output,
     priority,
     ...(notBeforeMs === undefined ? {} : { notBeforeMs }),
@@ -97,6 +86,7 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
   static override flags = {
     set: Flags.string({
       multiple: true,
+      multipleNonGreedy: true,
       helpValue: 'NODE.INPUT=VALUE',
       description: 'change an input; NODE is an id, a title or a class',
     }),
@@ -128,13 +118,12 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
       nowMs,
       newId: randomUUID,
     }
-    const content = contentOf(args.workflow)
-    const jobs = flags.ndjson ? await readJobs(content, defaults) : [await oneJob(content, flags.set ?? [], defaults)]
-    const label = flags.label ?? (args.workflow === '-' ? undefined : basename(args.workflow))
-    const labelled = flags.ndjson || !label ? jobs : jobs.map((job) => ({ ...job, label }))
+    const jobs = flags.ndjson
+      ? await readJobs(contentOf(args.workflow), defaults)
+      : [await this.#one(args.workflow, flags.set ?? [], flags.label, defaults)]
     const store = await openStore(flags.queue ?? paths().queueDb)
     try {
-      await store.add(labelled)
+      await store.add(jobs)
     } finally {
       store.close()
     }
@@ -142,5 +131,11 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
     if (ids.length > 0) this.log(ids.join('\n'))
     if (flags.ndjson && !this.jsonEnabled()) this.note(`Added ${ids.length} ${ids.length === 1 ? 'job' : 'jobs'}.`)
     return { added: ids.length, ids }
+  }
+
+  async #one(path: string, set: readonly string[], label: string | undefined, defaults: JobDefaults): Promise<NewJob> {
+    const read = await readWorkflowFrom(path, process.stdin)
+    const { workflow } = applySettings(read, { set, image: [] })
+    return jobOf(workflow, label ?? (path === '-' ? 'stdin' : basename(path)), defaults)
   }
 }

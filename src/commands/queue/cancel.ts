@@ -1,5 +1,6 @@
 import { Command } from '../../cli/command.ts'
 import { Args, Flags } from '../../cli/flags.ts'
+import { serverFlags } from '../../cli/server-flags.ts'
 import { createClient } from '../../comfy/client.ts'
 import { cancelPrompt } from '../../comfy/run-prompt.ts'
 import { paths } from '../../files/home.ts'
@@ -27,9 +28,7 @@ export default class QueueCancel extends Command {
   ]
   static override args = { id: Args.string({ required: true, description: "the job's id, or its beginning" }) }
   static override flags = {
-    url: Flags.string({ helpValue: 'URL', description: 'the server; asked only for a job that was sent' }),
-    profile: Flags.string({ helpValue: 'NAME', description: 'a server and its key, as stored by login' }),
-    'key-file': Flags.string({ helpValue: 'FILE', description: 'a file with the key for --url' }),
+    ...serverFlags,
     queue: Flags.string({ helpValue: 'FILE', description: 'the queue [default: queue.db in the data folder]' }),
   }
 

@@ -34,7 +34,9 @@ export default class QueueList extends Command {
     { description: 'All, for a script:', command: '<%= config.bin %> queue list --limit 0 --json' },
   ]
   static override flags = {
-    state: Flags.option({ options: JOB_STATES, multiple: true })({ description: 'only jobs in this state' }),
+    state: Flags.option({ options: JOB_STATES, multiple: true, multipleNonGreedy: true })({
+      description: 'only jobs in this state',
+    }),
     limit: Flags.integer({ default: 50, min: 0, helpValue: 'N', description: 'the last N jobs; 0 is all' }),
     queue: Flags.string({ helpValue: 'FILE', description: 'the queue [default: queue.db in the data folder]' }),
   }

@@ -4,6 +4,7 @@ import { green, red, yellow } from '../../cli/colour.ts'
 import { Command, SCHEMA } from '../../cli/command.ts'
 import { Flags } from '../../cli/flags.ts'
 import { createProgress } from '../../cli/progress.ts'
+import { serverFlags } from '../../cli/server-flags.ts'
 import { createClient } from '../../comfy/client.ts'
 import { paths } from '../../files/home.ts'
 import { resolveServer } from '../../profiles/credential.ts'
@@ -62,9 +63,7 @@ Ends with 4 where a job failed or is unknown, with 3 where one was refused, with
     'on-unknown': Flags.option({ options: ['hold', 'retry', 'fail'] as const, default: 'hold' as const })({
       description: 'what becomes of a job whose fate the server cannot tell',
     }),
-    url: Flags.string({ helpValue: 'URL', description: 'the server [default: http://127.0.0.1:8189]' }),
-    profile: Flags.string({ helpValue: 'NAME', description: 'a server and its key, as stored by login' }),
-    'key-file': Flags.string({ helpValue: 'FILE', description: 'a file with the key for --url' }),
+    ...serverFlags,
     queue: Flags.string({ helpValue: 'FILE', description: 'the queue [default: queue.db in the data folder]' }),
   }
 
