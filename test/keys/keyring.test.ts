@@ -1,0 +1,185 @@
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { digestOf } from '../../src/keys/digest.ts'
+import {
+  changeKeyring,
+  formatKeyring,
+  isLabel,
+  type KeyRecord,
+  parseKeyring,
+  readKeyring,
+} from '../../src/keys/keyring.ts'
+import { ROLES } from '../../src/keys/roles.ts'
+import { temporaryFolder } from '../support/cli.ts'
+
+const id = fc.string({ unit: fc.constantFrom(...'abcXYZ019'), minLength: 12, maxLength: 12 })
+const date = fc.date({ min: new Date('2000-01-01'), max: new Date('2999-01-01'), noInvalidDate: true })
+const record: fc.Arbitrary<KeyRecord> = fc.record({
+  id,
+  label: fc.option(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 20 }).filter(isLabel), { nil: undefined }),
+  role: fc.constantFrom(...ROLES),
+  created: date,
+  expires: fc.option(date, { nil: undefined }),
+  revoked: fc.option(date, { nil: undefined }),
+  replacedBy: fc.option(id, { nil: undefined }),
+  digest: fc.string().map(digestOf),
+})
+const records = fc
+  .uniqueArray(record, { selector: (each) => each.id })
+  .map((list) => [...new Map(list.map((each) => [each.digest, each])).values()])
+
+const one: KeyRecord = {
+  id: 'abcdefghijkl',
+  label: 'ci',
+  role: 'user',
+  created: new Date('2026-11-24T00:00:00Z'),
+  expires: undefined,
+  revoked: undefined,
+  replacedBy: undefined,
+  digest: digestOf('x'),
+}
+
+test('what is written is read back, whatever the records', () => {
+  fc.assert(
+    fc.property(records, (keys) => {
+      expect(parseKeyring(formatKeyring(keys))).toEqual(keys)
+    }),
+  )
+})
+
+test('a text cut anywhere is refused, never read as fewer records', () => {
+  const text = formatKeyring([one, { ...one, id: 'abcdefghijkm', digest: digestOf('y') }])
+  for (let length = 0; length < text.trimEnd().length; length++) {
+    expect(() => parseKeyring(text.slice(0, length))).toThrow(
+      /^The keyring \(keyring\.json\): (the file is empty|it is not JSON, or was cut short)\.$/,
+    )
+  }
+})
+
+/** The good text with one field of its second record set to `value`, or taken out where that is undefined. */
+function withField(name: string, value: unknown): string {
+  const json = JSON.parse(formatKeyring([{ ...one, id: 'zzzzzzzzzzzz', digest: digestOf('z') }, one]))
+  json.keys[1][name] = value
+  return JSON.stringify(json)
+}
+
+test.each([
+  ['id', undefined, 'is not 12 letters and digits.'],
+  ['id', 'short', 'is not 12 letters and digits.'],
+  ['id', 'zzzzzzzzzzzz', 'stands twice.'],
+  ['label', 7, 'is not a text of 1 to 64 characters in one line.'],
+  ['label', 'two\nlines', 'is not a text of 1 to 64 characters in one line.'],
+  ['role', 'root', 'is not one of viewer, user, admin.'],
+  ['role', undefined, 'is not one of viewer, user, admin.'],
+  ['created', undefined, 'is not a date such as 2027-01-31T00:00:00.000Z.'],
+  ['expires', 'soon', 'is not a date such as 2027-01-31T00:00:00.000Z.'],
+  ['expires', '2027-13-01T00:00:00Z', 'is not a date such as 2027-01-31T00:00:00.000Z.'],
+  ['expires', 1_800_000_000, 'is not a date such as 2027-01-31T00:00:00.000Z.'],
+  ['revoked', true, 'is not a date such as 2027-01-31T00:00:00.000Z.'],
+  ['replacedBy', '', 'is not 12 letters and digits.'],
+  ['sha256', 'ABC', 'is not a SHA-256 in lower-case hex.'],
+  ['sha256', digestOf('z'), 'stands twice.'],
+])('a wrong %s (%o) is named, not repeated', (field, value, what) => {
+  const text = withField(field, value)
+  expect(() => parseKeyring(text)).toThrow(`The keyring (keyring.json): keys[1].${field} ${what}`)
+})
+
+test('an unknown field is refused without its name: a key may have been written there', () => {
+  const run = () => parseKeyring(withField('comfy_secret', 1))
+  expect(run).toThrow('keys[1] has a field that this version does not know.')
+})
+
+test.each([
+  ['', 'the file is empty.'],
+  ['[]', 'it is not a JSON object.'],
+  ['"text"', 'it is not a JSON object.'],
+  ['{}', 'version is not a whole number.'],
+  ['{"version":"1","keys":[]}', 'version is not a whole number.'],
+  ['{"version":1}', 'keys is not a list.'],
+  ['{"version":1,"keys":{}}', 'keys is not a list.'],
+  ['{"version":1,"keys":[7]}', 'keys[0] is not an object.'],
+  ['\u0000\u0001', 'it is not JSON, or was cut short.'],
+])('%o: %s', (text, what) => {
+  expect(() => parseKeyring(text)).toThrow(`The keyring (keyring.json): ${what}`)
+})
+
+test('any JSON is read or refused in one usage line', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), (json) => {
+      try {
+        parseKeyring(JSON.stringify({ version: 1, keys: [json] }))
+      } catch (error) {
+        expect(error).toMatchObject({ kind: 'usage' })
+        expect((error as Error).message).not.toContain('\n')
+      }
+    }),
+  )
+})
+
+test('a newer version is refused and the file is left as it was', async () => {
+  const path = join(temporaryFolder(), 'keyring.json')
+  const text = '{"version":2,"keys":[],"more":true}'
+  writeFileSync(path, text, { mode: 0o600 })
+  const change = changeKeyring(path, (keys) => ({ keys: [...keys, one], result: undefined }))
+  await expect(change).rejects.toMatchObject({ kind: 'usage', message: expect.stringContaining('has version 2') })
+  expect(readFileSync(path, 'utf8')).toBe(text)
+})
+
+test('a damaged keyring is never written over', async () => {
+  const path = join(temporaryFolder(), 'keyring.json')
+  writeFileSync(path, '{"version":1,"keys":[', { mode: 0o600 })
+  await expect(changeKeyring(path, (keys) => ({ keys: [...keys, one], result: 1 }))).rejects.toThrow('cut short')
+  expect(readFileSync(path, 'utf8')).toBe('{"version":1,"keys":[')
+})
+
+test('modes that let others in are told with the chmod to run', () => {
+  const path = join(temporaryFolder(), 'keyring.json')
+  writeFileSync(path, formatKeyring([one]))
+  chmodSync(path, 0o644)
+  expect(readKeyring(path).warnings).toEqual(['Other users may read the keyring: run `chmod 600` on it.'])
+  chmodSync(path, 0o622)
+  expect(readKeyring(path).warnings).toEqual(['Other users may write the keyring: run `chmod 600` on it.'])
+  chmodSync(path, 0o600)
+  expect(readKeyring(path).warnings).toEqual([])
+})
+
+test('no keyring is an empty one; the first change makes it and its folder, closed to others', async () => {
+  const folder = temporaryFolder()
+  const path = join(folder, 'new', 'keyring.json')
+  expect(readKeyring(path).keys).toEqual([])
+  await changeKeyring(path, (keys) => ({ keys: [...keys, one], result: undefined }))
+  expect(readKeyring(path).keys).toEqual([one])
+  expect(statSync(path).mode & 0o777).toBe(0o600)
+  expect(statSync(join(folder, 'new')).mode & 0o777).toBe(0o700)
+})
+
+test('writers in one process lose no record, and leave no file beside the lock', async () => {
+  const folder = temporaryFolder()
+  const path = join(folder, 'keyring.json')
+  writeFileSync(join(folder, '.keyring.json.0123456789ab.tmp'), 'left by a killed writer', { mode: 0o600 })
+  const ids = Array.from({ length: 20 }, (_, index) => `abcdefghij${String(index).padStart(2, '0')}`)
+  await Promise.all(
+    ids.map((each) =>
+      changeKeyring(path, (keys) => ({
+        keys: [...keys, { ...one, id: each, digest: digestOf(each) }],
+        result: undefined,
+      })),
+    ),
+  )
+  expect(
+    readKeyring(path)
+      .keys.map((each) => each.id)
+      .sort(),
+  ).toEqual(ids)
+  expect(readdirSync(folder).sort()).toEqual(['keyring.json', 'keyring.lock'])
+})
+
+test('a change that changes nothing writes nothing', async () => {
+  const path = join(temporaryFolder(), 'keyring.json')
+  writeFileSync(path, formatKeyring([one]), { mode: 0o600 })
+  const before = statSync(path).ino
+  await changeKeyring(path, (keys) => ({ keys, result: undefined }))
+  expect(statSync(path).ino).toBe(before)
+})
