@@ -1,0 +1,284 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { Command } from '../cli/command.ts'
+import { duration, Flags, keyring, size } from '../cli/flags.ts'
+import { ComfyAuthError } from '../errors.ts'
+import { paths } from '../files/home.ts'
+import { createKey } from '../keys/lifecycle.ts'
+import { type LiveKeys, openLiveKeys } from '../keys/live.ts'
+import { isPublicAddress } from '../proxy/options.ts'
+import { createProxy, type Proxy as RunningProxy, type UpstreamReport } from '../proxy/proxy.ts'
+
+interface ServeResult {
+  readonly event: 'stopped'
+}
+
+const DEFAULT_UPSTREAM = 'http://127.0.0.1:8188'
+
+export default class Serve extends Command {
+  static override summary = 'Put the lock before a ComfyUI server.'
+  static override description =
+    `Runs the authenticating proxy until SIGINT or SIGTERM. Whoever comes needs a key: as a Bearer token, X-API-Key,
+?api_key=, Basic password, or by the login page. Keys are those of the keyring, of --api-key-file, --api-key and the
+environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read again when they change and on SIGHUP.`
+  static override examples = [
+    { description: 'Before the ComfyUI on this machine:', command: '<%= config.bin %> serve' },
+    {
+      description: 'For the network, with the keys of a file:',
+      command: '<%= config.bin %> serve --listen 0.0.0.0 --api-key-file api_key.txt',
+    },
+    {
+      description: 'Behind nginx, which has the certificate:',
+      command: '<%= config.bin %> serve --public-url https://gpu.example.com --trusted-proxy 127.0.0.1',
+    },
+    {
+      description: 'With the routes of a custom node for every user:',
+      command: "<%= config.bin %> serve --route 'user:GET /easyuse/*'",
+    },
+  ]
+  static override takesPassthrough = true
+  static override flags = {
+    upstream: Flags.string({
+      helpValue: 'URL',
+      multiple: true,
+      description: `the ComfyUI to guard; unix:/PATH works [default: ${DEFAULT_UPSTREAM}]`,
+    }),
+    listen: Flags.string({ helpValue: 'ADDR', default: '127.0.0.1', description: 'addresses to listen on, by comma' }),
+    port: Flags.integer({ helpValue: 'N', default: 8189, description: 'port to listen on' }),
+    'api-key': Flags.string({ helpValue: 'KEY', description: 'one more key; shows in the process list' }),
+    'api-key-file': Flags.string({ helpValue: 'FILE', multiple: true, description: 'keys, one a line' }),
+    keyring: keyring(),
+    'no-auth': Flags.boolean({
+      exclusive: ['api-key', 'api-key-file', 'keyring'],
+      description: 'no lock at all: everyone may do everything',
+    }),
+    'allow-insecure-bind': Flags.boolean({
+      dependsOn: ['no-auth'],
+      description: 'let --no-auth listen on the network',
+    }),
+    'public-url': Flags.string({ helpValue: 'URL', description: 'how browsers reach it behind another proxy' }),
+    'allow-host': Flags.string({ helpValue: 'NAME', multiple: true, description: 'a host name that it goes by' }),
+    'trusted-proxy': Flags.string({
+      helpValue: 'ADDR|CIDR',
+      multiple: true,
+      description: 'a proxy before it whose X-Forwarded-* headers are believed',
+    }),
+    exempt: Flags.option({ options: ['static', 'minimal'] as const })({
+      default: 'static',
+      description: 'open without a key: login and health, and with static the files of the page',
+    }),
+    'exempt-path': Flags.string({
+      helpValue: 'PATH|PREFIX/*',
+      multiple: true,
+      description: 'open this to everyone too',
+    }),
+    route: Flags.string({
+      helpValue: 'ROLE:METHOD PATH',
+      multiple: true,
+      description: "the least role for a custom node's route, else an admin's",
+    }),
+    'enable-cors-header': Flags.string({ helpValue: 'ORIGIN', description: "let pages of ORIGIN call it; alone: '*'" }),
+    'comfy-user': Flags.option({ options: ['strip', 'pass'] as const })({
+      default: 'strip',
+      description: 'the comfy-user header: pass it for a ComfyUI with --multi-user',
+    }),
+    'browser-storage': Flags.option({ options: ['on', 'off'] as const })({
+      default: 'on',
+      description: "hand the page's scripts a token of the session",
+    }),
+    'logout-link': Flags.option({ options: ['on', 'off'] as const })({
+      default: 'on',
+      description: "show a small way out in ComfyUI's page",
+    }),
+    drain: duration({ default: 30_000, description: 'how long what runs may go on after SIGTERM [default: 30s]' }),
+    'idle-timeout': duration({ default: 300_000, description: 'silence that ends a request under way [default: 5m]' }),
+    'audit-log': Flags.string({
+      helpValue: 'FILE|-',
+      description: 'logins, refusals, revocations, writes: JSON lines',
+    }),
+    'audit-max-size': size({ dependsOn: ['audit-log'], description: 'start a new file above this' }),
+    'access-log': Flags.boolean({ dependsOn: ['audit-log'], description: 'write every request there, reads too' }),
+    'max-connections': Flags.integer({ helpValue: 'N', min: 1, description: 'connections in all [default: 20000]' }),
+    'max-connections-per-address': Flags.integer({
+      helpValue: 'N',
+      min: 1,
+      description: 'from one address, loopback and trusted proxies aside [default: 512]',
+    }),
+    'socket-buffer': size({ description: 'what may wait for one slow WebSocket client [default: 96MiB]' }),
+    'socket-buffer-total': size({ description: 'what may wait for all of them [default: 512MiB]' }),
+  }
+
+  async run(): Promise<ServeResult> {
+    const { flags } = await this.parse(Serve)
+    if (this.passthrough.length > 0) {
+      throw new ComfyAuthError('usage', 'serve -- COMMAND, which starts ComfyUI itself, is not there yet.', {
+        remedy: 'Start ComfyUI on its own and name it with --upstream, or leave both at their defaults.',
+      })
+    }
+    const { signal } = this
+    const [upstream = DEFAULT_UPSTREAM, ...more] = flags.upstream ?? []
+    if (more.length > 0) {
+      throw new ComfyAuthError('usage', 'One serve guards one ComfyUI: --upstream was given more than once.', {
+        remedy: 'Run one serve for each, with a --port of its own.',
+      })
+    }
+    const keys = flags['no-auth'] ? undefined : await this.#openKeys(flags)
+    let proxy: RunningProxy | undefined
+    try {
+      proxy = await createProxy({
+        upstream,
+        listen: flags.listen,
+        port: flags.port,
+        keys,
+        allowInsecureBind: flags['allow-insecure-bind'],
+        publicUrl: flags['public-url'],
+        allowHosts: flags['allow-host'] ?? [],
+        trustedProxies: flags['trusted-proxy'] ?? [],
+        exempt: flags.exempt,
+        exemptPaths: flags['exempt-path'] ?? [],
+        routes: flags.route ?? [],
+        corsHeader: flags['enable-cors-header'],
+        comfyUser: flags['comfy-user'],
+        browserStorage: flags['browser-storage'],
+        wayOut: flags['logout-link'] === 'on',
+        drainMs: flags.drain,
+        idleMs: flags['idle-timeout'],
+        serveDb: paths().serveDb,
+        auditLog: flags['audit-log'],
+        auditMaxBytes: flags['audit-max-size'],
+        accessLog: flags['access-log'],
+        maxConnections: flags['max-connections'],
+        maxConnectionsPerAddress: flags['max-connections-per-address'],
+        socketBufferBytes: flags['socket-buffer'],
+        socketTotalBytes: flags['socket-buffer-total'],
+        log: (line) => this.note(line),
+      })
+      await this.#greet(proxy, upstream, keys, flags)
+      const reload = () => void proxy?.reload()
+      process.on('SIGHUP', reload)
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+      process.off('SIGHUP', reload)
+      this.note(`Stopping: what runs has ${flags.drain / 1_000} s to finish. Once more ends it at once.`)
+    } finally {
+      await proxy?.close()
+      keys?.close()
+    }
+    return { event: 'stopped' }
+  }
+
+  /** JSON of a server that runs is a stream of lines. */
+  override logJson(json: unknown): void {
+    process.stdout.write(`${JSON.stringify(json)}\n`)
+  }
+
+  async #openKeys(flags: KeyFlags): Promise<LiveKeys> {
+    if (this.argv.some((word) => word === '--api-key' || word.startsWith('--api-key='))) {
+      this.caution('--api-key shows the key to every user of this machine in the process list. Use --api-key-file.')
+    }
+    const { COMFYUI_API_KEY, COMFYUI_API_KEY_FILE, CREDENTIALS_DIRECTORY } = process.env
+    const ring = flags.keyring ?? paths().keyring
+    const keys = await openLiveKeys(
+      {
+        keyring: ring,
+        keyFiles: [...(flags['api-key-file'] ?? []), COMFYUI_API_KEY_FILE, systemdKey(CREDENTIALS_DIRECTORY)].filter(
+          isSet,
+        ),
+        bareKeys: [flags['api-key'], COMFYUI_API_KEY].filter(isSet),
+      },
+      {
+        warn: (text) => this.caution(text),
+        reloaded: (count) => this.note(`Keys were read again: ${count} open the door.`),
+      },
+    )
+    if (keys.count > 0) return keys
+    if (!process.stdin.isTTY || !process.stdout.isTTY) {
+      keys.close()
+      throw new ComfyAuthError('usage', 'There is no key yet, so nobody could come in.', {
+        remedy: 'Make one with `comfy-auth keygen`, or name a file of keys with --api-key-file.',
+      })
+    }
+    const created = await createKey({ label: 'first', keyring: ring })
+    await keys.reload()
+    this.log(`Made the first key, an ${created.role}'s. It is shown this once:\n\n  ${created.key}\n`)
+    return keys
+  }
+
+  async #greet(proxy: RunningProxy, upstream: string, keys: LiveKeys | undefined, flags: GreetFlags): Promise<void> {
+    const report = await proxy.probe()
+    const login = `${proxy.url}/auth_login.html`
+    const open = [
+      '/health',
+      'the login page',
+      ...(flags.exempt === 'static' ? ["the page's static files"] : []),
+      ...(flags['exempt-path'] ?? []),
+    ]
+    this.log(`comfy-auth guards ComfyUI at ${upstream} (${inWords(report)}).`)
+    if (keys) {
+      this.log(`Log in:  ${login}`)
+      this.log(`Scripts: ${proxy.url} with "Authorization: Bearer KEY"`)
+      this.log(`Keys:    ${keys.count}. Open without one: ${open.join(', ')}.`)
+    } else this.log(`Open to everyone who reaches ${proxy.url}.`)
+    if (this.jsonEnabled()) {
+      this.logJson({
+        schema: 1,
+        event: 'listening',
+        url: proxy.url,
+        login,
+        upstream: report,
+        keys: keys?.count ?? null,
+        open,
+      })
+    }
+    this.#warn(report, upstream, keys, flags)
+  }
+
+  #warn(report: UpstreamReport, upstream: string, keys: LiveKeys | undefined, flags: GreetFlags): void {
+    if (!keys) this.caution('--no-auth: everyone who reaches this address runs what they like on this machine.')
+    for (const path of flags['exempt-path'] ?? []) this.caution(`--exempt-path: ${path} is open to everyone.`)
+    if (report.state === 'stranger') {
+      this.caution('What answers at --upstream is no ComfyUI, as its /system_stats shows. Check the address.')
+    }
+    if (report.state === 'comfyui' && report.exposed) {
+      this.caution(
+        'ComfyUI itself listens on the network: who reaches its port goes round this lock. Start it without --listen.',
+      )
+    } else if (isPublicAddress(upstream)) {
+      this.caution(
+        '--upstream is a public address: who reaches it goes round this lock, and keys of ComfyUI travel in the open.',
+      )
+    }
+  }
+}
+
+interface KeyFlags {
+  readonly 'api-key'?: string | undefined
+  readonly 'api-key-file'?: readonly string[] | undefined
+  readonly keyring?: string | undefined
+}
+
+interface GreetFlags {
+  readonly exempt: 'static' | 'minimal'
+  readonly 'exempt-path'?: readonly string[] | undefined
+}
+
+function isSet(text: string | undefined): text is string {
+  return text !== undefined && text !== ''
+}
+
+/** systemd's `LoadCredential=api_key:...`. */
+function systemdKey(directory: string | undefined): string | undefined {
+  if (!isSet(directory)) return undefined
+  const file = join(directory, 'api_key')
+  return existsSync(file) ? file : undefined
+}
+
+function inWords(report: UpstreamReport): string {
+  switch (report.state) {
+    case 'comfyui':
+      return `it answers, version ${report.version ?? 'unknown'}`
+    case 'stranger':
+      return 'something else answers there'
+    case 'down':
+      return `it does not answer yet, ${report.reason}; waiting for it`
+  }
+}

@@ -1,0 +1,243 @@
+import { BlockList, isIP } from 'node:net'
+import { ComfyAuthError } from '../errors.ts'
+import type { LiveKeys } from '../keys/live.ts'
+import { ROLES, type Role } from '../keys/roles.ts'
+import { isLoopback, parseIp, trustedProxies } from './decide/address.ts'
+import type { ExtraRoute, HostPolicy } from './decide/facts.ts'
+import { parseHost } from './decide/host.ts'
+import { isRefusal } from './decide/refusal.ts'
+import { parseTarget } from './decide/target.ts'
+import type { UpstreamTarget } from './wire/upstream.ts'
+
+/** What `serve` may be told, as the command line has it. */
+export interface ProxyOptions {
+  /** `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:/PATH`. */
+  readonly upstream: string
+  /** IP addresses or `localhost`, several by comma, as ComfyUI's. */
+  readonly listen: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Undefined: --no-auth. Opened and closed by the caller. */
+  readonly keys: LiveKeys | undefined
+  /** --no-auth beyond loopback is meant. */
+  readonly allowInsecureBind?: boolean
+  readonly publicUrl?: string | undefined
+  readonly allowHosts?: readonly string[]
+  readonly trustedProxies?: readonly string[]
+  readonly exempt?: 'static' | 'minimal'
+  readonly exemptPaths?: readonly string[]
+  /** `ROLE:METHOD PATH`. */
+  readonly routes?: readonly string[]
+  /** An origin, or `*`. */
+  readonly corsHeader?: string | undefined
+  readonly comfyUser?: 'strip' | 'pass'
+  readonly browserStorage?: 'on' | 'off'
+  /** The small way out in ComfyUI's page. */
+  readonly wayOut?: boolean
+  readonly drainMs?: number
+  /** A file, or `:memory:`. */
+  readonly serveDb: string
+  /** A file, or `-` for stdout. */
+  readonly auditLog?: string | undefined
+  readonly auditMaxBytes?: number | undefined
+  /** Reads are logged too. */
+  readonly accessLog?: boolean
+  readonly maxConnections?: number | undefined
+  readonly maxConnectionsPerAddress?: number | undefined
+  /** What may wait for one WebSocket client, and for all of them. */
+  readonly socketBufferBytes?: number | undefined
+  readonly socketTotalBytes?: number | undefined
+  /** How long a client or ComfyUI may be silent in the middle of a request. */
+  readonly idleMs?: number
+  /** Something that the owner should read, a line each. */
+  readonly log?: (line: string) => void
+}
+
+/** ProxyOptions, once they are known to be right. */
+export interface Settings {
+  readonly upstream: UpstreamTarget
+  readonly listen: readonly string[]
+  readonly loopback: boolean
+  readonly hosts: HostPolicy
+  readonly publicUrl: URL | undefined
+  readonly isTrustedProxy: (address: string) => boolean
+  readonly exemptPaths: readonly string[]
+  readonly extraRoutes: readonly ExtraRoute[]
+  readonly corsOrigin: string | undefined
+}
+
+function usage(message: string, remedy: string): ComfyAuthError {
+  return new ComfyAuthError('usage', message, { remedy })
+}
+
+/** Throws `usage`, with the flag's name and what to write instead, at the first thing that is wrong. */
+export function validate(options: ProxyOptions): Settings {
+  const listen = parseListen(options.listen)
+  const loopback = listen.every((address) => isLoopback(parseIp(address)!))
+  if (!Number.isInteger(options.port) || options.port < 0 || options.port > 65_535) {
+    throw usage('--port is no port number.', 'Give a number from 1 to 65535.')
+  }
+  if (options.keys === undefined && !loopback && !options.allowInsecureBind) {
+    throw usage(
+      '--no-auth beyond this machine would let everyone on the network run code here.',
+      'Leave --no-auth out and make a key with `comfy-auth keygen`, or add --allow-insecure-bind if that is what you want.',
+    )
+  }
+  const publicUrl = options.publicUrl === undefined ? undefined : parsePublicUrl(options.publicUrl)
+  const upstream = parseUpstream(options.upstream)
+  if (upstream.port === options.port && upstream.socketPath === undefined && isListenedOn(upstream.hostname, listen)) {
+    throw usage('--upstream is the address that serve itself would listen on.', 'Give ComfyUI or serve another port.')
+  }
+  return {
+    upstream,
+    listen,
+    loopback,
+    hosts: hostPolicy(options, loopback),
+    publicUrl,
+    isTrustedProxy: trustedProxies(options.trustedProxies ?? []),
+    exemptPaths: (options.exemptPaths ?? []).map(parseExemptPath),
+    extraRoutes: (options.routes ?? []).map(parseRoute),
+    corsOrigin: options.corsHeader === undefined ? undefined : parseCorsOrigin(options.corsHeader),
+  }
+}
+
+function parseListen(text: string): string[] {
+  const addresses = text.split(',').map((part) => {
+    const address = part.trim().replace(/^\[(.*)\]$/, '$1')
+    return address === 'localhost' ? '127.0.0.1' : address
+  })
+  if (addresses.some((address) => isIP(address) === 0)) {
+    throw usage('--listen takes IP addresses.', 'Give 127.0.0.1 (this machine alone), or 0.0.0.0 or :: (the network).')
+  }
+  return [...new Set(addresses)]
+}
+
+/** `http://127.0.0.1:8188`, `https://gpu.example`, `unix:/run/comfyui.sock`. */
+export function parseUpstream(text: string): UpstreamTarget {
+  if (text.startsWith('unix:')) {
+    const socketPath = text.slice('unix:'.length)
+    if (!socketPath.startsWith('/')) {
+      throw usage('--upstream unix: needs an absolute path.', 'Write it as unix:/run/comfyui.sock.')
+    }
+    return { protocol: 'http:', hostname: 'localhost', port: 80, socketPath, shown: `unix:${socketPath}` }
+  }
+  const remedy = 'Write it as http://127.0.0.1:8188, https://HOST or unix:/PATH.'
+  const url = URL.parse(text)
+  if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw usage('--upstream is no http:// or https:// URL.', remedy)
+  }
+  if (url.username !== '' || url.password !== '') throw usage('--upstream holds a user or password.', remedy)
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw usage('--upstream is more than a server: it holds a path, query or fragment.', remedy)
+  }
+  return {
+    protocol: url.protocol,
+    hostname: url.hostname.replace(/^\[(.*)\]$/, '$1'),
+    port: Number(url.port) || (url.protocol === 'https:' ? 443 : 80),
+    socketPath: undefined,
+    shown: url.origin,
+  }
+}
+
+const NOT_PUBLIC = new BlockList()
+for (const [network, bits] of [
+  ['0.0.0.0', 8],
+  ['10.0.0.0', 8],
+  ['100.64.0.0', 10],
+  ['127.0.0.0', 8],
+  ['169.254.0.0', 16],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+] as const) {
+  NOT_PUBLIC.addSubnet(network, bits, 'ipv4')
+}
+NOT_PUBLIC.addAddress('::1', 'ipv6')
+NOT_PUBLIC.addSubnet('fc00::', 7, 'ipv6')
+NOT_PUBLIC.addSubnet('fe80::', 10, 'ipv6')
+
+/** The upstream is named by an IP address that the whole internet can route to. */
+export function isPublicAddress(upstream: string): boolean {
+  const { hostname } = parseUpstream(upstream)
+  const family = isIP(hostname)
+  return family !== 0 && !NOT_PUBLIC.check(hostname, family === 6 ? 'ipv6' : 'ipv4')
+}
+
+function isListenedOn(hostname: string, listen: readonly string[]): boolean {
+  const address = parseIp(hostname === 'localhost' ? '127.0.0.1' : hostname)
+  if (!address) return false
+  return listen.some(
+    (own) => own === hostname || (isLoopback(address) && (own === '0.0.0.0' || own === '::' || own === '127.0.0.1')),
+  )
+}
+
+/** Rule 2: which names the server goes by. */
+function hostPolicy(options: ProxyOptions, loopback: boolean): HostPolicy {
+  const allowed = new Set(
+    (options.allowHosts ?? []).map((text) => {
+      const host = parseHost(text)
+      if (host && host.text === (host.name.includes(':') ? `[${host.name}]` : host.name)) return host.name
+      throw usage('--allow-host takes a host name without a port.', 'Write it as gpu.example.com.')
+    }),
+  )
+  if (loopback) return { kind: 'loopback', allowed }
+  if (options.keys === undefined) return { kind: 'ip', allowed }
+  return { kind: allowed.size > 0 || options.publicUrl !== undefined ? 'listed' : 'any', allowed }
+}
+
+function parsePublicUrl(text: string): URL {
+  const remedy = 'Give what stands in the address bar: https://gpu.example.com.'
+  const url = URL.parse(text)
+  if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw usage('--public-url is no http:// or https:// URL.', remedy)
+  }
+  if (url.username !== '' || url.password !== '' || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
+    throw usage('--public-url is more than scheme, host and port.', remedy)
+  }
+  return url
+}
+
+/** A decoded canonical path, or one that ends in `/*`; undefined for anything a reader could doubt. */
+function parsePattern(text: string): string | undefined {
+  const tail = text.endsWith('/*')
+  const path = tail ? text.slice(0, -2) : text
+  if (path === '' || path.includes('*') || path.includes('?')) return undefined
+  const target = parseTarget(path)
+  if (isRefusal(target) || target.canonical?.text !== path) return undefined
+  return text
+}
+
+function parseExemptPath(text: string): string {
+  const remedy = 'Give a path such as /ws, or a folder such as /my-node/*.'
+  if (text === '/*') throw usage('--exempt-path /* would open everything.', 'Use --no-auth if no lock is wanted.')
+  if (text === '/api' || text.startsWith('/api/')) {
+    throw usage('--exempt-path opens nothing under /api/.', 'ComfyUI has the same routes without /api: name those.')
+  }
+  const path = parsePattern(text)
+  if (path === undefined) throw usage('--exempt-path takes a plain path, already decoded.', remedy)
+  return path
+}
+
+function parseRoute(text: string): ExtraRoute {
+  const remedy = "Write it as --route 'user:GET /my-node/*'."
+  const [, role, method, path] = /^([a-z]+):([A-Z]+) (\/\S*)$/.exec(text) ?? []
+  if (role === undefined || method === undefined || path === undefined) {
+    throw usage('--route is not ROLE:METHOD PATH.', remedy)
+  }
+  if (!isRole(role)) throw usage(`--route names a role that is none of ${ROLES.join(', ')}.`, remedy)
+  if (path === '/*' || path === '/api/*') {
+    throw usage('--route for everything would hand out ComfyUI-Manager and the console too.', remedy)
+  }
+  const pattern = parsePattern(path)
+  if (pattern === undefined) throw usage('--route takes a plain path, already decoded.', remedy)
+  return { role, method, path: pattern }
+}
+
+function isRole(text: string): text is Role {
+  return (ROLES as readonly string[]).includes(text)
+}
+
+function parseCorsOrigin(text: string): string {
+  if (text === '*') return text
+  if (URL.parse(text)?.origin === text && text !== 'null') return text
+  throw usage('--enable-cors-header takes * or one origin.', 'Write it as https://app.example.com, without a path.')
+}

@@ -1,0 +1,125 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+
+/** After an answer that came before the body had ended: how much of the rest is read so that the connection lives on. */
+const DRAIN_BYTES = 1024 * 1024
+const DRAIN_MS = 2_000
+
+/** How the client framed its body; the parser has refused what is ambiguous. */
+export interface Framing {
+  readonly hasBody: boolean
+  /** Undefined for a chunked body. */
+  readonly contentLength: number | undefined
+}
+
+const NO_BODY: Framing = { hasBody: false, contentLength: undefined }
+
+export function framingOf(request: IncomingMessage): Framing {
+  const { 'content-length': length, 'transfer-encoding': coding } = request.headers
+  if (coding !== undefined) return { hasBody: true, contentLength: undefined }
+  if (length === undefined || length === '0') return NO_BODY
+  return { hasBody: true, contentLength: Number(length) }
+}
+
+/**
+ * A request's body as undici takes it, with backpressure. Whatever happens to this stream never touches the client's
+ * connection: an answer may still have to go out on it.
+ */
+export class BodySource extends Readable {
+  readonly #request: IncomingMessage
+  readonly #idleMs: number
+  #timer: NodeJS.Timeout | undefined
+  bytes = 0
+  /** It ended because the client sent nothing for `idleMs`. */
+  stalled = false
+
+  constructor(request: IncomingMessage, idleMs: number) {
+    super({ highWaterMark: 64 * 1024 })
+    this.#request = request
+    this.#idleMs = idleMs
+    request.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onGone).on('close', this.#onGone)
+    request.pause()
+  }
+
+  override _read(): void {
+    this.#timer ??= setTimeout(this.#onStall, this.#idleMs).unref()
+    this.#request.resume()
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#timer)
+    const request = this.#request
+    request.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onGone).off('close', this.#onGone)
+    done(error)
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    this.bytes += chunk.length
+    this.#timer?.refresh()
+    if (this.push(chunk)) return
+    this.#request.pause()
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  readonly #onEnd = (): void => {
+    clearTimeout(this.#timer)
+    this.push(null)
+  }
+
+  readonly #onStall = (): void => {
+    this.stalled = true
+    this.destroy(new Error('the body stopped coming'))
+  }
+
+  readonly #onGone = (): void => {
+    if (!this.#request.complete) this.destroy(new Error('the client is gone'))
+  }
+}
+
+/** The whole body, or undefined where it is longer than `limitBytes`; rejects where the client goes or takes too long. */
+export function readBody(request: IncomingMessage, limitBytes: number, idleMs: number): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = []
+    let length = 0
+    const timer = setTimeout(() => finish(() => reject(new Error('the body stopped coming'))), idleMs)
+    const onData = (chunk: Buffer) => {
+      timer.refresh()
+      length += chunk.length
+      if (length > limitBytes) finish(() => resolve(undefined))
+      else chunks.push(chunk)
+    }
+    const onEnd = () => finish(() => resolve(Buffer.concat(chunks)))
+    const onGone = () => finish(() => reject(new Error('the client is gone')))
+    const finish = (settle: () => void) => {
+      clearTimeout(timer)
+      request.off('data', onData).off('end', onEnd).off('error', onGone).off('close', onGone)
+      settle()
+    }
+    request.on('data', onData).on('end', onEnd).on('error', onGone).on('close', onGone)
+  })
+}
+
+/**
+ * Called before an answer ends whose request has not: the rest is read and dropped within 1 MiB or 2 s, and the connection
+ * serves the next request where that sufficed. Else it is ended, with the time left for the client to read its answer.
+ */
+export function dropRest(request: IncomingMessage): void {
+  if (request.complete || request.destroyed) return
+  const { socket } = request
+  let left = DRAIN_BYTES
+  const timer = setTimeout(() => socket.destroy(), DRAIN_MS)
+  const onData = (chunk: Buffer) => {
+    left -= chunk.length
+    if (left >= 0) return
+    request.off('data', onData).pause()
+    socket.end()
+  }
+  request.on('data', onData)
+  request.once('end', () => clearTimeout(timer))
+  request.once('close', () => {
+    if (request.complete || socket.destroyed) clearTimeout(timer)
+  })
+  request.read(0) // tells node:http that the body is being read, or it would take the listener off
+  request.resume()
+}

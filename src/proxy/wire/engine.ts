@@ -1,0 +1,202 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { decide } from '../decide/decide.ts'
+import type {
+  Account,
+  ForwardDecision,
+  InspectDecision,
+  PageDecision,
+  Policy,
+  RefuseDecision,
+  RequestFacts,
+} from '../decide/facts.ts'
+import type { Answer } from '../pages/answer.ts'
+import type { Pages } from '../pages/pages.ts'
+import type { Audit, AuditEntry } from '../state/audit.ts'
+import type { Sessions } from '../state/sessions.ts'
+import type { Sockets } from '../state/sockets.ts'
+import type { Throttle } from '../state/throttle.ts'
+import { framingOf, readBody } from './body.ts'
+import { requestFacts } from './facts.ts'
+import { Exchange, type ForwardServices } from './forward.ts'
+import { protocolAnswer, respond, respondRaw } from './respond.ts'
+import { Upgrade, type UpgradeServices } from './upgrade.ts'
+
+/** Bodies that our own pages read (rule 7). */
+const PAGE_BODY_BYTES = 16 * 1024
+
+export interface EngineServices extends ForwardServices, UpgradeServices {
+  readonly policy: Policy
+  readonly pages: Pages
+  readonly throttle: Throttle
+  readonly sessions: Sessions
+  readonly sockets: Sockets
+  readonly audit: Audit | undefined
+  /** A key was used: remembered, never on the request's path. */
+  readonly keyUsed: (keyId: string, nowMs: number) => void
+  readonly nowMs: () => number
+  /** A fault of ours that a request brought to light; the request gets a 500. */
+  readonly onFault: (error: unknown) => void
+}
+
+export interface Engine {
+  onRequest(request: IncomingMessage, response: ServerResponse, secure: boolean): void
+  onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer, secure: boolean): void
+}
+
+/** How a request walks: head -> facts -> decide -> page, upstream or refusal -> answer -> audit. HTTP and Upgrade alike. */
+export function createEngine(services: EngineServices): Engine {
+  const { policy, pages, throttle, sessions, sockets, audit, nowMs, idleMs } = services
+
+  /** What a decision says of who it was goes into throttle, sessions and last-used. */
+  function note({ client, principal, failures }: Account, atMs: number): void {
+    for (const digest of failures) throttle.fail(client, digest, atMs)
+    if (principal?.keyId !== undefined) services.keyUsed(principal.keyId, atMs)
+    if (principal?.sessionId !== undefined) sessions.touch(principal.sessionId, atMs)
+  }
+
+  function record(facts: RequestFacts, account: Account, entry: Partial<AuditEntry> & Pick<AuditEntry, 'event'>): void {
+    audit?.record({
+      nowMs: nowMs(),
+      client: account.client,
+      key: account.principal,
+      method: facts.method,
+      target: facts.target,
+      durationMs: nowMs() - facts.nowMs,
+      ...entry,
+    })
+  }
+
+  function refuse(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: RefuseDecision) {
+    const answer = pages.refusal(decision, facts)
+    const bytes = respond(request, response, answer)
+    record(facts, decision.account, { event: 'refusal', status: answer.status, bytes, reason: decision.refusal.reason })
+  }
+
+  function recordPage(facts: RequestFacts, account: Account, { status, event }: Answer, bytes: number): void {
+    const key = event?.kind === 'login' ? { key: event } : {}
+    const reason = event?.kind === 'login-failed' ? { reason: event.reason } : {}
+    record(facts, account, { event: event?.kind ?? 'request', status, bytes, ...key, ...reason })
+  }
+
+  async function page(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: PageDecision) {
+    const body = await wholeBody(request, response, PAGE_BODY_BYTES)
+    const answer = body
+      ? await pages.answer(decision, { facts, body })
+      : protocolAnswer(413, 'A form of this server is never longer than 16 KiB.')
+    if (response.destroyed) return
+    recordPage(facts, decision.account, answer, respond(request, response, answer))
+  }
+
+  async function inspect(
+    request: IncomingMessage,
+    response: ServerResponse,
+    facts: RequestFacts,
+    decision: InspectDecision,
+  ) {
+    const body = await wholeBody(request, response, decision.limitBytes)
+    const checked = body ? decision.check(body) : decision.tooLong
+    if (response.destroyed) return
+    if (checked.kind === 'refuse') refuse(request, response, facts, checked)
+    else forward(request, response, facts, checked)
+  }
+
+  /** Undefined where it is longer than `limitBytes`. */
+  async function wholeBody(request: IncomingMessage, response: ServerResponse, limitBytes: number) {
+    const { hasBody, contentLength } = framingOf(request)
+    if (!hasBody) return Buffer.alloc(0)
+    if (contentLength !== undefined && contentLength > limitBytes) return undefined
+    continueIfAsked(request, response)
+    return readBody(request, limitBytes, Math.min(idleMs, 30_000))
+  }
+
+  function forward(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: ForwardDecision) {
+    const exchange = new Exchange(request, response, facts, decision, services)
+    response.once('close', () => {
+      if (!response.writableFinished) exchange.clientGone()
+      if (audit)
+        record(facts, decision.account, { event: 'request', status: response.statusCode, bytes: exchange.bytes })
+    })
+    continueIfAsked(request, response)
+    exchange.start()
+  }
+
+  function fault(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+    if (response.destroyed || request.destroyed) return // the client left while we were waiting for it
+    services.onFault(error)
+    if (response.headersSent) response.destroy()
+    else respond(request, response, FAULT)
+  }
+
+  function walk(request: IncomingMessage, response: ServerResponse, secure: boolean): Promise<void> | undefined {
+    const facts = requestFacts(request, secure, false, nowMs())
+    const decision = decide(facts, policy)
+    note(decision.account, facts.nowMs)
+    // Whoever waits for our word before its body gets the answer instead, and may send neither body nor request behind it.
+    if (decision.kind === 'refuse' && request.headers.expect !== undefined) response.shouldKeepAlive = false
+    switch (decision.kind) {
+      case 'forward':
+        forward(request, response, facts, decision)
+        return undefined
+      case 'refuse':
+        refuse(request, response, facts, decision)
+        return undefined
+      case 'page':
+        return page(request, response, facts, decision)
+      case 'inspect':
+        return inspect(request, response, facts, decision)
+    }
+  }
+
+  function join(facts: RequestFacts, decision: ForwardDecision, socket: Socket, key: string | undefined, head: Buffer) {
+    const { principal } = decision.account
+    let free: () => void = () => {}
+    const upgrade = new Upgrade(socket, facts, decision, services, ({ status, bytesDown }) => {
+      free()
+      record(facts, decision.account, { event: 'request', status, bytes: bytesDown })
+    })
+    if (principal) {
+      const clientId = decision.socket?.clientId ?? ''
+      free = sockets.add({ principal, clientId, close: (code, reason) => upgrade.close(code, reason) })
+    }
+    upgrade.start(key, head)
+  }
+
+  return {
+    onRequest(request, response, secure) {
+      try {
+        walk(request, response, secure)?.catch((error: unknown) => fault(request, response, error))
+      } catch (error) {
+        fault(request, response, error)
+      }
+    },
+    onUpgrade(request, socket, head, secure) {
+      try {
+        const facts = requestFacts(request, secure, true, nowMs())
+        const decision = decide(facts, policy)
+        note(decision.account, facts.nowMs)
+        if (decision.kind === 'forward') {
+          join(facts, decision, socket, request.headers['sec-websocket-key'], head)
+        } else if (decision.kind === 'refuse') {
+          const answer = pages.refusal(decision, facts)
+          respondRaw(socket, answer, facts.nowMs)
+          record(facts, decision.account, { event: 'refusal', status: answer.status, reason: decision.refusal.reason })
+        } else {
+          respondRaw(socket, protocolAnswer(400, 'No WebSocket is served here.'), facts.nowMs)
+        }
+      } catch (error) {
+        services.onFault(error)
+        socket.destroy()
+      }
+    },
+  }
+}
+
+function continueIfAsked(request: IncomingMessage, response: ServerResponse): void {
+  if (request.headers.expect !== undefined && request.httpVersion === '1.1') response.writeContinue()
+}
+
+const FAULT: Answer = {
+  ...protocolAnswer(503, 'This server made a mistake of its own. Its owner finds it in the log.'),
+  status: 500,
+}

@@ -1,0 +1,277 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import type { ForwardDecision, RequestFacts } from '../decide/facts.ts'
+import { responseHeaders } from '../decide/response-headers.ts'
+import type { Answer } from '../pages/answer.ts'
+import type { GatewayFault } from '../pages/waiting.ts'
+import { BodySource, dropRest, framingOf } from './body.ts'
+import { protocolAnswer, respond } from './respond.ts'
+import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
+
+/** An index page longer than this passes as it is. */
+const INDEX_BYTES = 2 * 1024 * 1024
+/** An answer to POST /prompt longer than this teaches nothing. */
+const LEARN_BYTES = 256 * 1024
+
+/** What forward.ts asks of pages/, and of who keeps the ledger of prompts. */
+export interface ForwardServices {
+  readonly upstream: Upstream
+  readonly idleMs: number
+  readonly waiting: (facts: RequestFacts) => Answer
+  readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
+  readonly injectIndex: (html: Buffer, headers: readonly string[]) => Buffer | undefined
+  /** Rule 8: whose prompt this is now. The answer goes out once that is settled, so that its reader may stop it at once. */
+  readonly learnPrompt: (answer: Buffer, decision: ForwardDecision) => Promise<void>
+}
+
+/**
+ * One exchange through undici's dispatch, streamed both ways (rule 12): the handler of one request, from its dispatch to the
+ * last byte of its answer or the end of either side.
+ */
+export class Exchange implements Dispatcher.DispatchHandler {
+  readonly #request: IncomingMessage
+  readonly #response: ServerResponse
+  readonly #facts: RequestFacts
+  readonly #decision: ForwardDecision
+  readonly #services: ForwardServices
+  #controller: Dispatcher.DispatchController | undefined
+  #body: BodySource | undefined
+  #gone = false
+  #headed = false
+  #wrote = false
+  #ended = false
+  /** Of the answer as announced; undefined where it is chunked. */
+  #left: number | undefined
+  /** Answers that are read whole: the index page, and the one to POST /prompt. */
+  #kept: Buffer[] | undefined
+  #keptBytes = 0
+  #status = 0
+  #rawHeaders: string[] = []
+  #readerTimer: NodeJS.Timeout | undefined
+  /** Bytes of answer body handed to the client. */
+  bytes = 0
+
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    facts: RequestFacts,
+    decision: ForwardDecision,
+    services: ForwardServices,
+  ) {
+    this.#request = request
+    this.#response = response
+    this.#facts = facts
+    this.#decision = decision
+    this.#services = services
+  }
+
+  start(): void {
+    const { target, headers, body, response } = this.#decision
+    const { method } = this.#facts
+    const options = {
+      // The page's length is known only once it has been changed: HEAD asks for it whole.
+      method: (response.index && method === 'HEAD' ? 'GET' : method) as Dispatcher.HttpMethod,
+      path: target,
+      headers: headers as string[],
+      body: null as Buffer | BodySource | null,
+    }
+    if (body !== undefined) {
+      options.body = Buffer.from(body)
+    } else {
+      const framing = framingOf(this.#request)
+      if (framing.hasBody) {
+        this.#body = options.body = new BodySource(this.#request, this.#services.idleMs)
+        if (framing.contentLength !== undefined) {
+          options.headers = [...headers, 'Content-Length', String(framing.contentLength)]
+        }
+      }
+    }
+    this.#services.upstream.dispatch(options, this)
+  }
+
+  /** The client's connection closed before the answer was whole: the upstream stops working for it. */
+  clientGone(): void {
+    this.#gone = true
+    clearTimeout(this.#readerTimer)
+    this.#body?.destroy()
+    this.#controller?.abort(new Error('the client is gone'))
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.#gone) throw new Error('the client is gone') // it waited for a connection: nothing has been sent yet
+    this.#controller = controller
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _headers: unknown,
+    statusText?: string,
+  ): void {
+    if (status < 200 || this.#gone) return // 1xx are the upstream's and ours, hop by hop
+    this.#services.upstream.answered()
+    this.#status = status
+    const raw = controller.rawHeaders as readonly Buffer[]
+    const headers = this.#rawHeaders
+    for (const item of raw) headers.push(item.toString('latin1'))
+    if (this.#keeps(status)) this.#kept = []
+    else this.#writeHead(this.#headers(false), statusText)
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#gone) return
+    if (this.#kept) this.#keep(controller, chunk)
+    else this.#write(controller, chunk)
+  }
+
+  onResponseEnd(): void {
+    clearTimeout(this.#readerTimer)
+    if (this.#gone) return
+    if (this.#kept) this.#endKept(this.#kept)
+    else this.#end()
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    clearTimeout(this.#readerTimer)
+    this.#body?.destroy()
+    if (this.#gone || this.#ended) return
+    if (this.#headed) {
+      this.#response.destroy() // cut, never ended as if it were complete
+      return
+    }
+    this.#ended = true
+    this.bytes = respond(this.#request, this.#response, this.#failure(error))
+  }
+
+  #failure(error: Error): Answer {
+    const { upstream, waiting, badGateway } = this.#services
+    if (isUnreachable(error)) {
+      upstream.failed(error)
+      return waiting(this.#facts)
+    }
+    const code = codeOf(error)
+    if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED') {
+      return protocolAnswer(400, 'This request cannot be sent on: its target or one of its headers is malformed.')
+    }
+    if (this.#body?.stalled) return protocolAnswer(408, 'The body of this request stopped coming.')
+    return badGateway(this.#facts, code === 'UND_ERR_HEADERS_TIMEOUT' ? 'timeout' : 'cut')
+  }
+
+  #keeps(status: number): boolean {
+    const { response, learnPrompt } = this.#decision
+    if (status !== 200) return false
+    if (learnPrompt) return true
+    return response.index && headerOf(this.#rawHeaders, 'content-encoding') === undefined
+  }
+
+  #keep(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#kept!.push(chunk)
+    this.#keptBytes += chunk.length
+    if (this.#keptBytes <= (this.#decision.learnPrompt ? LEARN_BYTES : INDEX_BYTES)) return
+    const kept = this.#kept!
+    this.#kept = undefined
+    this.#writeHead(this.#headers(false))
+    if (this.#facts.method === 'HEAD') {
+      this.#end()
+      this.#gone = true
+      controller.abort(new Error('only its head was asked for'))
+      return
+    }
+    for (const piece of kept) this.#write(controller, piece)
+  }
+
+  #endKept(kept: Buffer[]): void {
+    const body = Buffer.concat(kept)
+    if (this.#decision.learnPrompt) {
+      this.#services.learnPrompt(body, this.#decision).finally(() => {
+        if (!this.#gone) this.#endWhole(body)
+      })
+      return
+    }
+    const page = this.#services.injectIndex(body, this.#rawHeaders)
+    this.#endWhole(page ?? body, page !== undefined)
+  }
+
+  #endWhole(body: Buffer, changed = false): void {
+    const headers = this.#headers(changed)
+    if (headerOf(headers, 'content-length') === undefined) headers.push('Content-Length', String(body.length))
+    this.#writeHead(headers)
+    this.#ended = true
+    this.bytes = body.length
+    this.#dropRest()
+    this.#response.end(this.#facts.method === 'HEAD' ? undefined : body)
+  }
+
+  /** Rule 13's; length and validators go where the page was changed, and stay where it passes as it is. */
+  #headers(changed: boolean): string[] {
+    const { response } = this.#decision
+    return responseHeaders(
+      this.#rawHeaders,
+      response.index && !changed ? { ...response, index: false } : response,
+      this.#status,
+    )
+  }
+
+  #writeHead(headers: readonly string[], statusText?: string): void {
+    const length = headerOf(headers, 'content-length')
+    if (length !== undefined && this.#facts.method !== 'HEAD') this.#left = Number(length)
+    if (statusText && PLAIN.test(statusText)) this.#response.writeHead(this.#status, statusText, headers as string[])
+    else this.#response.writeHead(this.#status, headers as string[])
+    this.#headed = true
+    // A head whose body is not here yet goes out by itself; else the two share one write.
+    process.nextTick(flushHead, this)
+  }
+
+  /** Called in the tick after the head was made. */
+  flush(): void {
+    if (!this.#wrote && !this.#ended && !this.#gone) this.#response.flushHeaders()
+  }
+
+  #write(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#wrote = true
+    this.bytes += chunk.length
+    if (this.#left !== undefined) {
+      this.#left -= chunk.length
+      if (this.#left === 0 && this.#request.complete) {
+        this.#ended = true
+        this.#response.end(chunk)
+        return
+      }
+    }
+    if (this.#response.write(chunk) || this.#readerTimer) return
+    controller.pause()
+    this.#readerTimer = setTimeout(() => this.#response.destroy(), this.#services.idleMs).unref()
+    this.#response.once('drain', () => {
+      clearTimeout(this.#readerTimer)
+      this.#readerTimer = undefined
+      controller.resume()
+    })
+  }
+
+  #dropRest(): void {
+    if (this.#request.complete) return
+    this.#body?.destroy() // undici gives up the connection it was sending this body on
+    dropRest(this.#request)
+  }
+
+  #end(): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#dropRest()
+    this.#response.end()
+  }
+}
+
+const PLAIN = /^[\x20-\x7e]+$/
+
+function flushHead(exchange: Exchange): void {
+  exchange.flush()
+}
+
+function headerOf(headers: readonly string[], name: string): string | undefined {
+  for (let i = 0; i < headers.length; i += 2) {
+    const candidate = headers[i]!
+    if (candidate.length === name.length && candidate.toLowerCase() === name) return headers[i + 1]
+  }
+  return undefined
+}

@@ -1,0 +1,72 @@
+import type { Prompts } from '../state/prompts.ts'
+import type { Upstream } from './upstream.ts'
+
+type Ask = Upstream['ask']
+
+/** Bytes of queue or jobs that are looked through; a longer list is a doubt. */
+const LIST_BYTES = 16 * 1024 * 1024
+const ASK_MS = 2_000
+
+/** What ComfyUI answers to POST /prompt when it took the prompt; undefined for anything else. */
+function readAccepted(answer: Buffer): { readonly promptId: string; readonly number: number } | undefined {
+  const json = parse(answer)
+  if (!isRecord(json)) return undefined
+  const { prompt_id: promptId, number } = json
+  return typeof promptId === 'string' && promptId !== '' && typeof number === 'number'
+    ? { promptId, number }
+    : undefined
+}
+
+/**
+ * Rule 8: a prompt_id that ComfyUI answered to this key first becomes the key's own. ComfyUI takes a repeated id and never
+ * says so, thus it is asked afterwards: no entry of that id in its history, and exactly one waiting or running, under the
+ * number that this answer named. Any doubt means that nobody owns it, and only an admin may stop it.
+ */
+export async function learnOwner(answer: Buffer, keyId: string, prompts: Prompts, ask: Ask): Promise<void> {
+  const accepted = readAccepted(answer)
+  if (!accepted || prompts.known(accepted.promptId)) return
+  const { promptId, number } = accepted
+  try {
+    const [history, numbers] = await Promise.all([hasHistory(promptId, ask), numbersOf(promptId, ask)])
+    if (!history && numbers.length === 1 && numbers[0] === number) prompts.record(keyId, promptId)
+  } catch {} // it did not answer: a doubt
+}
+
+async function hasHistory(promptId: string, ask: Ask): Promise<boolean> {
+  const { status, body } = await ask(`/history/${encodeURIComponent(promptId)}`, {
+    timeoutMs: ASK_MS,
+    limitBytes: LIST_BYTES,
+  })
+  const json = parse(body)
+  return status !== 200 || !isRecord(json) || Object.keys(json).length > 0
+}
+
+/** The numbers under which this id waits or runs. */
+async function numbersOf(promptId: string, ask: Ask): Promise<readonly unknown[]> {
+  const options = { timeoutMs: ASK_MS, limitBytes: LIST_BYTES }
+  const { status, body } = await ask('/api/jobs?status=pending,in_progress', options)
+  if (status === 200) {
+    const json = parse(body)
+    const jobs = isRecord(json) && Array.isArray(json.jobs) ? json.jobs : []
+    return jobs.filter((job) => isRecord(job) && job.id === promptId).map((job) => job.priority)
+  }
+  // Before it had jobs: the queue's items are [number, prompt_id, ...].
+  const queue = parse((await ask('/queue', options)).body)
+  if (!isRecord(queue)) return []
+  return [queue.queue_running, queue.queue_pending]
+    .flatMap((items) => (Array.isArray(items) ? items : []))
+    .filter((item) => Array.isArray(item) && item[1] === promptId)
+    .map((item) => item[0])
+}
+
+function parse(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString())
+  } catch {
+    return undefined
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

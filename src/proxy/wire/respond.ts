@@ -1,0 +1,65 @@
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Answer } from '../pages/answer.ts'
+import { dropRest } from './body.ts'
+
+/** How long a socket that was refused may take to read why. */
+const LINGER_MS = 2_000
+
+/** Writes an answer of ours and gives the length of its body. The one place that does, but for `respondRaw`. */
+export function respond(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Answer): number {
+  const content = typeof body === 'string' ? Buffer.from(body) : body
+  dropRest(request)
+  if (status === 204 || status === 304) {
+    response.writeHead(status, headers as string[]).end()
+    return 0
+  }
+  response.writeHead(status, [...headers, 'Content-Length', String(content.length)])
+  response.end(request.method === 'HEAD' ? undefined : content)
+  return content.length
+}
+
+/** The same on a bare socket, as a whole HTTP/1.1 answer that ends the connection: a refused Upgrade, a broken head. */
+export function respondRaw(socket: Duplex, answer: Answer, nowMs: number): void {
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  const content = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
+  const length = ['Content-Length', String(content.length), 'Date', new Date(nowMs).toUTCString()]
+  socket.write(rawHead(answer.status, STATUS_CODES[answer.status] ?? '', [...answer.headers, ...length]))
+  endRaw(socket, content)
+}
+
+/** A head for a bare socket, after which the connection closes. */
+export function rawHead(status: number, statusText: string, headers: readonly string[]): Buffer {
+  let head = `HTTP/1.1 ${status} ${statusText}\r\n`
+  for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return Buffer.from(`${head}Connection: close\r\n\r\n`, 'latin1')
+}
+
+/** Ends a bare socket, dropping what still comes, so that no reset overtakes the answer. */
+export function endRaw(socket: Duplex, last?: Uint8Array): void {
+  socket.on('error', () => socket.destroy())
+  socket.end(last)
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref()
+  socket.once('close', () => clearTimeout(timer))
+  socket.once('end', () => socket.destroy())
+}
+
+/** What the rules of HTTP itself refuse, in the shape of our other refusals. */
+export function protocolAnswer(status: 400 | 404 | 408 | 413 | 417 | 431 | 503 | 505, message: string): Answer {
+  return {
+    status,
+    headers: [
+      'Content-Type',
+      'application/json; charset=utf-8',
+      'Cache-Control',
+      'no-store',
+      'X-Content-Type-Options',
+      'nosniff',
+    ],
+    body: `${JSON.stringify({ error: STATUS_CODES[status], message })}\n`,
+  }
+}

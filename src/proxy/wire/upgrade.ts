@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto'
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import type { ForwardDecision, RequestFacts } from '../decide/facts.ts'
+import { responseHeaders } from '../decide/response-headers.ts'
+import type { Answer } from '../pages/answer.ts'
+import type { GatewayFault } from '../pages/waiting.ts'
+import type { Relay, RelayEnd, Relays } from './relay.ts'
+import { endRaw, rawHead, respondRaw } from './respond.ts'
+import { isUnreachable, type Upstream } from './upstream.ts'
+
+export interface UpgradeServices {
+  readonly upstream: Upstream
+  readonly relays: Relays
+  readonly handshakeMs: number
+  readonly waiting: (facts: RequestFacts) => Answer
+  readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
+}
+
+/** What became of an Upgrade; bytes as relayed after the 101. */
+export interface UpgradeEnd extends RelayEnd {
+  readonly status: number
+}
+
+/** RFC 6455, section 1.3. */
+const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+
+const NOTHING: RelayEnd = { bytesDown: 0, bytesUp: 0 }
+
+/**
+ * One WebSocket (rule 11): dials the upstream, and joins the two sockets once a true 101 has come back. Until then nothing
+ * that the client sent behind its head is read.
+ */
+export class Upgrade {
+  readonly #client: Socket
+  readonly #facts: RequestFacts
+  readonly #decision: ForwardDecision
+  readonly #services: UpgradeServices
+  readonly #onEnd: (end: UpgradeEnd) => void
+  #dialled: ClientRequest | undefined
+  #relay: Relay | undefined
+  #timer: NodeJS.Timeout | undefined
+  #settled = false
+  #timedOut = false
+
+  constructor(
+    client: Socket,
+    facts: RequestFacts,
+    decision: ForwardDecision,
+    services: UpgradeServices,
+    onEnd: (end: UpgradeEnd) => void,
+  ) {
+    this.#client = client
+    this.#facts = facts
+    this.#decision = decision
+    this.#services = services
+    this.#onEnd = onEnd
+  }
+
+  start(key: string | undefined, head: Buffer): void {
+    const { upstream, handshakeMs } = this.#services
+    this.#client.on('error', this.#clientGone).on('close', this.#clientGone)
+    const headers = [...this.#decision.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
+    try {
+      this.#dialled = httpRequest({ path: this.#decision.target, headers, createConnection: () => upstream.dial() })
+    } catch (error) {
+      this.#fail(error)
+      return
+    }
+    this.#dialled.on('upgrade', (answer, socket, first) => this.#join(answer, socket as Socket, first, key, head))
+    this.#dialled.on('response', (answer) => this.#relayAnswer(answer))
+    this.#dialled.on('information', ({ statusCode }) => {
+      if (statusCode === 101) this.#dialled?.destroy() // it switches to something else than a WebSocket
+    })
+    this.#dialled.on('error', (error) => this.#fail(error))
+    this.#dialled.on('close', () => this.#fail(undefined))
+    this.#timer = setTimeout(() => {
+      this.#timedOut = true
+      this.#dialled?.destroy()
+    }, handshakeMs)
+    this.#dialled.end()
+  }
+
+  /** Closes with this code once joined; before that there is nothing to say but good-bye. */
+  close(code: number, reason: string): void {
+    if (this.#relay) this.#relay.close(code, reason)
+    else this.#client.destroy()
+  }
+
+  readonly #clientGone = (): void => {
+    this.#client.destroy()
+    this.#dialled?.destroy()
+    this.#settle(0)
+  }
+
+  #join(answer: IncomingMessage, upstream: Socket, first: Buffer, key: string | undefined, head: Buffer): void {
+    const accept = createHash('sha1').update(`${key}${ACCEPT_GUID}`).digest('base64')
+    if (this.#settled || key === undefined || answer.headers['sec-websocket-accept'] !== accept) {
+      upstream.destroy()
+      this.#fail(undefined)
+      return
+    }
+    this.#services.upstream.answered()
+    this.#release()
+    this.#client.setTimeout(0).setNoDelay(true).setKeepAlive(true, 60_000)
+    this.#client.write(this.#switching(answer))
+    this.#relay = this.#services.relays.join(this.#client, upstream, (end) => this.#onEnd({ status: 101, ...end }))
+    this.#relay.start(head, first)
+  }
+
+  /** The 101 as it came, with our subprotocol where the upstream chose none: a browser drops the socket without it. */
+  #switching(answer: IncomingMessage): Buffer {
+    const headers = responseHeaders(answer.rawHeaders, this.#decision.response, 101)
+    let lines = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+    for (let i = 0; i < headers.length; i += 2) lines += `${headers[i]}: ${headers[i + 1]}\r\n`
+    const ours = this.#decision.socket?.subprotocol
+    if (ours !== undefined && answer.headers['sec-websocket-protocol'] === undefined) {
+      lines += `Sec-WebSocket-Protocol: ${ours}\r\n`
+    }
+    return Buffer.from(`${lines}\r\n`, 'latin1')
+  }
+
+  /** Any other answer goes to the client as it is, and both ends close: what was pipelined behind is nobody's. */
+  #relayAnswer(answer: IncomingMessage): void {
+    if (this.#settled) return
+    this.#services.upstream.answered()
+    this.#release()
+    const status = answer.statusCode!
+    this.#client.write(
+      rawHead(status, answer.statusMessage!, responseHeaders(answer.rawHeaders, this.#decision.response, status)),
+    )
+    answer.on('data', (chunk: Buffer) => {
+      if (!this.#client.write(chunk)) answer.pause()
+    })
+    this.#client.on('drain', () => answer.resume())
+    answer.on('end', () => endRaw(this.#client))
+    answer.on('error', () => this.#client.destroy()) // cut, never ended as if it were complete
+    this.#client.on('error', () => this.#client.destroy())
+    this.#client.on('close', () => answer.destroy())
+    this.#onEnd({ status, ...NOTHING })
+  }
+
+  #fail(error: unknown): void {
+    if (this.#settled) return
+    this.#release()
+    const { upstream, waiting, badGateway } = this.#services
+    const unreachable = isUnreachable(error)
+    if (unreachable) upstream.failed(error)
+    const answer = unreachable ? waiting(this.#facts) : badGateway(this.#facts, this.#timedOut ? 'timeout' : 'cut')
+    respondRaw(this.#client, answer, this.#facts.nowMs)
+    this.#onEnd({ status: answer.status, ...NOTHING })
+  }
+
+  #settle(status: number): void {
+    if (this.#settled) return
+    this.#release()
+    this.#onEnd({ status, ...NOTHING })
+  }
+
+  #release(): void {
+    this.#settled = true
+    clearTimeout(this.#timer)
+    this.#client.off('error', this.#clientGone).off('close', this.#clientGone)
+  }
+}

@@ -1,0 +1,189 @@
+import { promises as dns } from 'node:dns'
+import { connect, isIP, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { type Dispatcher, Pool } from 'undici'
+
+/** Where a ComfyUI listens; options.ts makes it from --upstream. */
+export interface UpstreamTarget {
+  readonly protocol: 'http:' | 'https:'
+  /** Without the brackets of IPv6; `localhost` for a unix socket. */
+  readonly hostname: string
+  readonly port: number
+  readonly socketPath: string | undefined
+  /** As people read it. */
+  readonly shown: string
+}
+
+export interface UpstreamAddress extends UpstreamTarget {
+  /** The Host header: a number for http, the name for https (rule 10). */
+  readonly hostHeader: string
+}
+
+export type UpstreamState =
+  | { readonly state: 'up' }
+  | { readonly state: 'down'; readonly since: Date; readonly lastError: string }
+  | { readonly state: 'unknown' }
+
+export interface UpstreamLimits {
+  readonly connections: number
+  readonly connectTimeoutMs: number
+  /** How long it may be silent, before its head and within its body. */
+  readonly idleMs: number
+}
+
+export const UPSTREAM_LIMITS: UpstreamLimits = { connections: 256, connectTimeoutMs: 5_000, idleMs: 300_000 }
+
+export interface Asked {
+  readonly status: number
+  readonly body: Buffer
+}
+
+export interface Upstream {
+  readonly address: UpstreamAddress
+  readonly state: UpstreamState
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void
+  /** A connection of one's own, never pooled (rule 11). */
+  dial(): Socket
+  /** One GET of ours, its answer whole; rejects where it fails, is longer than `limitBytes` or takes too long. */
+  ask(path: string, options?: { readonly limitBytes?: number; readonly timeoutMs?: number }): Promise<Asked>
+  /** An exchange told that it is there, or that it cannot be reached. */
+  answered(): void
+  failed(error: unknown): void
+  close(): Promise<void>
+}
+
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ENOENT',
+  'EACCES',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EADDRNOTAVAIL',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+])
+
+/** Nothing of the request reached it. */
+export function isUnreachable(error: unknown): boolean {
+  return UNREACHABLE.has(codeOf(error))
+}
+
+export function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+}
+
+export function createUpstream(
+  address: UpstreamAddress,
+  limits: UpstreamLimits,
+  onChange: (state: UpstreamState) => void,
+): Upstream {
+  const { protocol, hostname, port, socketPath, hostHeader } = address
+  const pool = new Pool(`${protocol}//${urlHost(hostname)}:${port}`, {
+    connections: limits.connections,
+    pipelining: 1,
+    allowH2: false,
+    // ComfyUI keeps idle connections for an hour; ours go first, so that none is closed under a request.
+    keepAliveTimeout: 60_000,
+    headersTimeout: limits.idleMs,
+    bodyTimeout: limits.idleMs,
+    maxHeaderSize: 64 * 1024,
+    connect: { timeout: limits.connectTimeoutMs, ...(socketPath !== undefined && { socketPath }) },
+  })
+  let state: UpstreamState = { state: 'unknown' }
+
+  const change = (next: UpstreamState) => {
+    const before = state.state
+    state = next
+    if (before !== next.state) onChange(next)
+  }
+
+  return {
+    address,
+    get state() {
+      return state
+    },
+    dispatch: (options, handler) => void pool.dispatch(options, handler),
+    dial() {
+      if (socketPath !== undefined) return connect({ path: socketPath, allowHalfOpen: true })
+      const to = { host: hostname, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
+      if (protocol === 'http:') return connect({ ...to, allowHalfOpen: true })
+      return connectTls({ ...to, servername: hostname, ALPNProtocols: ['http/1.1'] })
+    },
+    ask: (path, { limitBytes = 1024 * 1024, timeoutMs = 5_000 } = {}) =>
+      new Promise((resolve, reject) => {
+        const chunks: Buffer[] = []
+        let length = 0
+        let status = 0
+        let controller: Dispatcher.DispatchController | undefined
+        const late = new Error(`no answer within ${timeoutMs} ms`)
+        const timer = setTimeout(() => {
+          controller?.abort(late)
+          reject(late)
+        }, timeoutMs)
+        pool.dispatch(
+          { method: 'GET', path, headers: ['Host', hostHeader, 'Accept', '*/*'] },
+          {
+            onRequestStart: (started) => {
+              controller = started
+            },
+            onResponseStart: (_controller, code) => {
+              status = code
+            },
+            onResponseData: (started, chunk) => {
+              length += chunk.length
+              if (length > limitBytes) started.abort(new Error(`an answer longer than ${limitBytes} bytes`))
+              else chunks.push(chunk)
+            },
+            onResponseEnd: () => {
+              clearTimeout(timer)
+              change({ state: 'up' })
+              resolve({ status, body: Buffer.concat(chunks) })
+            },
+            onResponseError: (_controller, error) => {
+              clearTimeout(timer)
+              if (isUnreachable(error)) change(downBecause(error))
+              reject(error)
+            },
+          },
+        )
+      }),
+    answered: () => {
+      if (state.state !== 'up') change({ state: 'up' })
+    },
+    failed: (error) => {
+      if (state.state !== 'down') change(downBecause(error))
+    },
+    close: () => pool.destroy(),
+  }
+}
+
+export async function resolveAddress(target: UpstreamTarget): Promise<UpstreamAddress> {
+  return { ...target, hostHeader: await hostHeaderOf(target) }
+}
+
+/** Rule 10: a number for http, since ComfyUI resolves a name on its event loop; https keeps the name; 127.0.0.1 for a unix socket. */
+async function hostHeaderOf({ protocol, hostname, port, socketPath }: UpstreamTarget): Promise<string> {
+  if (socketPath !== undefined) return '127.0.0.1'
+  if (protocol === 'https:') return port === 443 ? urlHost(hostname) : `${urlHost(hostname)}:${port}`
+  let address = hostname
+  if (isIP(hostname) === 0) {
+    try {
+      address = (await dns.lookup(hostname)).address
+    } catch {
+      address = '127.0.0.1' // not known yet: it may come with the container that carries the name
+    }
+  }
+  return port === 80 ? urlHost(address) : `${urlHost(address)}:${port}`
+}
+
+/** An address as it stands in a URL: IPv6 in brackets. */
+export function urlHost(address: string): string {
+  return address.includes(':') ? `[${address}]` : address
+}
+
+function downBecause(error: unknown): UpstreamState {
+  return { state: 'down', since: new Date(), lastError: codeOf(error) || 'unreachable' }
+}
