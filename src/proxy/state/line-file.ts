@@ -1,4 +1,5 @@
 import { close, constants, fstat, open, rename, write } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 const files = {
@@ -16,7 +17,7 @@ export interface LineFile {
   reopen(): void
   /** Lines that were not written, as the disk was full or too slow. */
   readonly lost: number
-  /** Writes what waits, as far as it can be. */
+  /** Writes what waits, as far as it can be within two seconds. */
   close(): Promise<void>
 }
 
@@ -33,6 +34,7 @@ export interface LineFileOptions {
 
 const STDOUT = 1
 const RETRY_MS = 50
+const CLOSE_MS = 2_000
 
 /**
  * Appends lines to a file without ever holding up who writes them: stdout too, where Node's own stream
@@ -80,7 +82,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
         torn = at < chunk.length
       } catch (error) {
         if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+        await setTimeout(RETRY_MS)
       }
     }
   }
@@ -126,8 +128,11 @@ export function openLineFile(options: LineFileOptions): LineFile {
       return lost
     },
     async close() {
-      await pumping
-      await shut().catch(onError)
+      const patience = new AbortController()
+      const tooLong = setTimeout(CLOSE_MS, 'late', { signal: patience.signal }).catch(() => 'done')
+      const outcome = await Promise.race([pumping, tooLong])
+      patience.abort()
+      if (outcome !== 'late') await shut().catch(onError)
     },
   }
 }

@@ -2,6 +2,7 @@ import type { Principal } from '../decide/facts.ts'
 
 export interface OpenSocket {
   readonly principal: Principal
+  /** Empty: it names none, and owns none. */
   readonly clientId: string
   /** Sends this close code at the next frame boundary, and destroys the socket if none comes within a second. */
   readonly close: (code: number, reason: string) => void
@@ -94,7 +95,7 @@ export function createSockets(options: SocketsOptions = {}): Sockets {
       const held = claims.get(socket.clientId)
       const mine = held?.owner === socket.principal.name
       // Two principals can pass the decision in the same moment: the first keeps the id, the second gets none.
-      const claimed = held === undefined || mine || !isHeld(held, nowMs())
+      const claimed = socket.clientId !== '' && (held === undefined || mine || !isHeld(held, nowMs()))
       if (claimed) {
         if (held !== undefined) keepAlive(socket.clientId, held)
         claims.set(socket.clientId, {

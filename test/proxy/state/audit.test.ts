@@ -1,0 +1,100 @@
+import { mkdtempSync, readFileSync, renameSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { makeKey } from '../../../src/keys/format.ts'
+import { type AuditEntry, createAudit } from '../../../src/proxy/state/audit.ts'
+import { openLineFile } from '../../../src/proxy/state/line-file.ts'
+
+const folder = () => mkdtempSync(join(tmpdir(), 'audit-'))
+
+function audit(options: { path?: string; reads?: boolean } = {}) {
+  const path = options.path ?? join(folder(), 'audit.log')
+  const log = createAudit({ file: openLineFile({ path }), reads: options.reads ?? false })
+  const lines = () =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line))
+  return { path, log, lines }
+}
+
+const request: AuditEntry = {
+  nowMs: Date.UTC(2026, 0, 2, 3, 4, 5, 6),
+  event: 'request',
+  client: '192.0.2.1',
+  key: { keyId: 'k1', label: 'alice' },
+  method: 'POST',
+  target: '/prompt?token=secret-in-query',
+  status: 200,
+  bytes: 12,
+  durationMs: Math.PI,
+}
+
+test('a write request is one line with who, what and how it ended, without its query', async () => {
+  const { path, log, lines } = audit()
+  log.record(request)
+  await log.close()
+  expect(lines()).toEqual([
+    {
+      time: '2026-01-02T03:04:05.006Z',
+      event: 'request',
+      client: '192.0.2.1',
+      key: 'k1',
+      label: 'alice',
+      method: 'POST',
+      path: '/prompt',
+      status: 200,
+      bytes: 12,
+      ms: 3.1,
+    },
+  ])
+  expect(statSync(path).mode & 0o777).toBe(0o600)
+})
+
+test('reads are the access log’s', async () => {
+  for (const reads of [false, true]) {
+    const { log, lines } = audit({ reads })
+    log.record({ ...request, method: 'GET' })
+    log.record(request)
+    await log.close()
+    expect(lines().map(({ method }) => method)).toEqual(reads ? ['GET', 'POST'] : ['POST'])
+  }
+})
+
+test('a path is cut at 256 characters, holds no key of ours and cannot begin a line of its own', async () => {
+  const { log, lines } = audit()
+  const key = makeKey()
+  log.record({ ...request, target: `/${'x'.repeat(300)}` })
+  log.record({ ...request, target: `/a/${key}/b#${key}` })
+  log.record({ ...request, target: '/a\n{"event":"login"}' })
+  log.record({ ...request, target: `http://user:${key}@host/` })
+  await log.close()
+  const paths = lines().map(({ path }) => path)
+  expect(paths[0]).toHaveLength(256)
+  expect(paths.slice(1)).toEqual(['/a/comfy_[redacted]/b', '/a\n{"event":"login"}', '(no path)'])
+})
+
+test('of a flood of refusals without a principal ten a second are written and the rest counted', async () => {
+  const { log, lines } = audit()
+  const refusal: AuditEntry = { nowMs: 0, event: 'refusal', client: 'c', status: 401, reason: 'no-credential' }
+  for (let i = 0; i < 500; i++) log.record({ ...refusal, nowMs: i })
+  log.record({ ...refusal, nowMs: 10, key: { keyId: 'k1', label: undefined }, reason: 'role' })
+  log.record({ ...refusal, nowMs: 1_500 })
+  await log.close()
+  expect(lines().filter(({ reason }) => reason === 'no-credential')).toHaveLength(11)
+  expect(lines().filter(({ reason }) => reason === 'role')).toHaveLength(1)
+  expect(lines().find(({ event }) => event === 'refusals-not-shown')).toMatchObject({ count: 490 })
+})
+
+test('after logrotate moved the file away, a re-open goes on in a new one and loses nothing', async () => {
+  const { path, log, lines } = audit()
+  log.record({ ...request, status: 201 })
+  await expect.poll(() => statSync(path).size).toBeGreaterThan(0)
+  renameSync(path, `${path}.old`)
+  log.reopen()
+  log.record({ ...request, status: 202 })
+  await log.close()
+  expect(lines().map(({ status }) => status)).toEqual([202])
+  expect(JSON.parse(readFileSync(`${path}.old`, 'utf8')).status).toBe(201)
+})

@@ -1,0 +1,80 @@
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { openServeDb } from '../../../src/proxy/state/db.ts'
+import { createPrompts } from '../../../src/proxy/state/prompts.ts'
+
+const path = () => join(mkdtempSync(join(tmpdir(), 'prompts-')), 'serve.db')
+
+test('a prompt is its first poster’s, at once and over a restart', () => {
+  const file = path()
+  const db = openServeDb(file)
+  const prompts = createPrompts(db)
+  prompts.record('k1', 'p')
+  prompts.record('k2', 'p')
+  expect([prompts.owns('k1', 'p'), prompts.owns('k2', 'p'), prompts.known('p'), prompts.known('q')]).toEqual([
+    true,
+    false,
+    true,
+    false,
+  ])
+  prompts.close()
+  db.close()
+  const again = createPrompts(openServeDb(file))
+  again.record('k2', 'p')
+  expect([again.owns('k1', 'p'), again.owns('k2', 'p')]).toEqual([true, false])
+})
+
+test('posting a prompt costs no write of its own: a hundred share one', () => {
+  const file = path()
+  const prompts = createPrompts(openServeDb(file), { flushMs: 60_000 })
+  const other = openServeDb(file)
+  const version = () => other.prepare('PRAGMA data_version').get()
+  const before = version()
+  for (let i = 0; i < 100; i++) prompts.record('k1', `p${i}`)
+  expect(version()).toEqual(before)
+  prompts.close()
+  expect(other.prepare('SELECT count(*) AS n FROM prompt_owners').get()).toEqual({ n: 100 })
+})
+
+test('a key keeps its newest prompts, and no other key’s', () => {
+  const prompts = createPrompts(openServeDb(':memory:'), { maxPerKey: 3 })
+  prompts.record('k2', 'theirs')
+  for (let i = 0; i < 10; i++) prompts.record('k1', `p${i}`)
+  prompts.close()
+  expect(Array.from({ length: 10 }, (_, i) => prompts.owns('k1', `p${i}`))).toEqual([
+    ...Array(7).fill(false),
+    true,
+    true,
+    true,
+  ])
+  expect(prompts.owns('k2', 'theirs')).toBe(true)
+})
+
+test('what is older than three months is forgotten at the next start', () => {
+  const file = path()
+  const db = openServeDb(file)
+  const then = createPrompts(db, { nowMs: () => 0 })
+  then.record('k1', 'old')
+  then.close()
+  expect(createPrompts(db, { nowMs: () => 91 * 86_400_000 }).known('old')).toBe(false)
+})
+
+test('a database that cannot be written is told of, and ownership holds in memory within bounds', () => {
+  const file = path()
+  const errors: unknown[] = []
+  const prompts = createPrompts(openServeDb(file), { maxPerKey: 2, onError: (error) => errors.push(error) })
+  const blocker = openServeDb(file)
+  blocker.exec('BEGIN IMMEDIATE')
+  for (let i = 0; i < 3; i++) prompts.record('k1', `p${i}`)
+  prompts.close()
+  expect(errors).toHaveLength(1)
+  expect([prompts.owns('k1', 'p0'), prompts.owns('k1', 'p2')]).toEqual([false, true])
+  blocker.exec('COMMIT')
+  prompts.close()
+  expect(blocker.prepare('SELECT prompt_id FROM prompt_owners ORDER BY 1').all()).toEqual([
+    { prompt_id: 'p1' },
+    { prompt_id: 'p2' },
+  ])
+})

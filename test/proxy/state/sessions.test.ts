@@ -1,0 +1,178 @@
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { digestOf } from '../../../src/keys/digest.ts'
+import { openServeDb, type ServeDb } from '../../../src/proxy/state/db.ts'
+import { createSessions, type Session, type Sessions, type SessionsOptions } from '../../../src/proxy/state/sessions.ts'
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+const open: (() => void)[] = []
+afterEach(() => {
+  for (const close of open.splice(0).toReversed()) close()
+})
+
+function file(): string {
+  return join(mkdtempSync(join(tmpdir(), 'sessions-')), 'serve.db')
+}
+
+function database(path = ':memory:'): ServeDb {
+  const db = openServeDb(path)
+  open.push(() => db.close())
+  return db
+}
+
+function sessionsOn(db: ServeDb, options: SessionsOptions = {}): Sessions {
+  const sessions = createSessions(db, { pollMs: 20, ...options })
+  open.push(() => sessions.close())
+  return sessions
+}
+
+const start = (sessions: Sessions, keyId = 'k1', remember = false, nowMs = Date.now()) =>
+  sessions.start({ keyId, remember, client: '192.0.2.1', nowMs })
+
+function ended(sessions: Sessions): Promise<Session> {
+  return new Promise((resolve) => sessions.onEnd(resolve))
+}
+
+test('cookie and token are two secrets of 256 bits, and only their digests are kept', () => {
+  const path = file()
+  const sessions = sessionsOn(database(path))
+  const { cookie, token, session } = start(sessions)
+  expect(cookie).toMatch(/^comfys_[0-9A-Za-z]{43}$/)
+  expect(token).toMatch(/^comfyt_[0-9A-Za-z]{43}$/)
+  expect(token.slice(7)).not.toBe(cookie.slice(7))
+  expect(session).toMatchObject({ cookieDigest: digestOf(cookie), tokenDigest: digestOf(token), keyId: 'k1' })
+  expect(session.id).toMatch(/^[0-9A-Za-z]{12}$/)
+  const onDisk = readFileSync(path, 'latin1') + readFileSync(`${path}-wal`, 'latin1')
+  expect(onDisk).toContain(session.cookieDigest)
+  expect(onDisk).not.toContain(cookie.slice(7))
+  expect(onDisk).not.toContain(token.slice(7))
+})
+
+test('a session is found by its cookie only, and each login has secrets of its own', () => {
+  const sessions = sessionsOn(database())
+  const first = start(sessions)
+  const second = start(sessions)
+  expect(sessions.findByCookieDigest(digestOf(first.cookie))?.id).toBe(first.session.id)
+  expect(sessions.findByCookieDigest(digestOf(first.token))).toBeUndefined()
+  expect(second.cookie).not.toBe(first.cookie)
+})
+
+test.each([
+  [true, 12 * HOUR],
+  [false, 12 * HOUR],
+])('unused, a session ends after 12 hours (Remember me: %s)', (remember, idleMs) => {
+  const { session } = start(sessionsOn(database()), 'k1', remember, 1_000)
+  expect(session.endsMs).toBe(1_000 + idleMs)
+})
+
+test.each([
+  [true, 30 * DAY],
+  [false, 12 * HOUR],
+])('however much it is used, it ends in the end (Remember me: %s)', (remember, absoluteMs) => {
+  let now = 0
+  const sessions = sessionsOn(database(), { nowMs: () => now })
+  const { session, cookie } = start(sessions, 'k1', remember, 0)
+  for (; now <= absoluteMs - HOUR; now += HOUR) sessions.touch(session.id, now)
+  expect(sessions.findByCookieDigest(digestOf(cookie))?.endsMs).toBe(absoluteMs)
+})
+
+test('a session whose time is up is gone and told of, without any request', async () => {
+  let now = 0
+  const sessions = sessionsOn(database(), { nowMs: () => now })
+  const { session, cookie } = start(sessions, 'k1', false, 0)
+  const end = ended(sessions)
+  now = 12 * HOUR
+  expect((await end).id).toBe(session.id)
+  expect(sessions.findByCookieDigest(digestOf(cookie))).toBeUndefined()
+})
+
+test('it survives a restart with its last use, and its end in the meantime is noticed', () => {
+  const path = file()
+  let now = 0
+  const before = createSessions(openServeDb(path), { nowMs: () => now })
+  const { cookie, session } = start(before, 'k1', true, 0)
+  now = HOUR
+  before.touch(session.id, now)
+  before.close()
+  const after = sessionsOn(database(path), { nowMs: () => now })
+  expect(after.findByCookieDigest(digestOf(cookie))).toMatchObject({ id: session.id, usedMs: HOUR, remember: true })
+  now = 14 * HOUR
+  expect(sessionsOn(database(path), { nowMs: () => now }).list()).toEqual([])
+})
+
+test('of more than a hundred sessions of a key the oldest ends, and no other key notices', () => {
+  const sessions = sessionsOn(database())
+  const other = start(sessions, 'k2')
+  const gone: string[] = []
+  sessions.onEnd((session) => gone.push(session.id))
+  const mine = Array.from({ length: 102 }, (_, i) => start(sessions, 'k1', false, Date.now() + i).session.id)
+  expect(gone).toEqual(mine.slice(0, 2))
+  expect(sessions.list().filter((session) => session.keyId === 'k1')).toHaveLength(100)
+  expect(sessions.findByCookieDigest(digestOf(other.cookie))).toBeDefined()
+})
+
+test('with its key all of a key’s sessions end, on disk too', () => {
+  const path = file()
+  const sessions = sessionsOn(database(path))
+  start(sessions, 'k1')
+  start(sessions, 'k1')
+  const kept = start(sessions, 'k2')
+  expect(sessions.endByKey('k1')).toBe(2)
+  expect(sessions.endByKey('k1')).toBe(0)
+  expect(sessionsOn(database(path)).list()).toEqual([kept.session])
+})
+
+test('a session that another process ends is gone here within a moment', async () => {
+  const path = file()
+  const serve = sessionsOn(database(path))
+  const { session } = start(serve)
+  const end = ended(serve)
+  const command = sessionsOn(database(path))
+  expect(command.list()).toEqual([session])
+  expect(command.end(session.id)).toBe(true)
+  expect((await end).id).toBe(session.id)
+  expect(serve.end(session.id)).toBe(false)
+})
+
+test('use is written in batches, and never brings back a session that was ended meanwhile', () => {
+  const path = file()
+  const db = database(path)
+  const serve = sessionsOn(db, { pollMs: 60_000 })
+  const { session } = start(serve)
+  const other = database(path)
+  const version = () => other.prepare('PRAGMA data_version').get()
+  const before = version()
+  for (let i = 1; i <= 1_000; i++) serve.touch(session.id, session.usedMs + i * 2_000)
+  expect(version()).toEqual(before)
+  other.exec('DELETE FROM sessions')
+  serve.close()
+  expect(other.prepare('SELECT count(*) AS n FROM sessions').get()).toEqual({ n: 0 })
+})
+
+test('while the database cannot be written people still log in and out, and it is made up for later', async () => {
+  const path = file()
+  let failed: () => void = () => {}
+  const firstFailure = new Promise<void>((resolve) => {
+    failed = resolve
+  })
+  const db = database(path)
+  const serve = sessionsOn(db, { onError: () => failed() })
+  const old = start(serve)
+  const blocker = database(path)
+  blocker.exec('BEGIN IMMEDIATE')
+  const { session, cookie } = start(serve)
+  serve.end(old.session.id)
+  await firstFailure
+  expect(serve.findByCookieDigest(digestOf(cookie))?.id).toBe(session.id)
+  expect(serve.findByCookieDigest(digestOf(old.cookie))).toBeUndefined()
+  blocker.exec('COMMIT')
+  serve.close()
+  expect(
+    sessionsOn(blocker)
+      .list()
+      .map(({ id }) => id),
+  ).toEqual([session.id])
+})
