@@ -28,6 +28,7 @@ export interface KeyRecord {
 
 export interface Keyring {
   readonly keys: readonly KeyRecord[]
+  readonly exists: boolean
   /** What the owner should be told: modes that let others in. */
   readonly warnings: readonly string[]
 }
@@ -151,11 +152,11 @@ export function formatKeyring(keys: readonly KeyRecord[]): string {
 /** A keyring that does not exist holds no key. Any other trouble throws `usage`. */
 export function readKeyring(path: string): Keyring {
   const file = readPrivate(path, { name: NAME, maxBytes: MAX_BYTES, ownOnly: true })
-  if (!file) return { keys: [], warnings: [] }
+  if (!file) return { keys: [], exists: false, warnings: [] }
   const keys = parseKeyring(file.text)
   const others = (file.mode & 0o022) !== 0 ? 'write' : (file.mode & 0o044) !== 0 ? 'read' : undefined
   const warnings = others ? [`Other users may ${others} the keyring: run \`chmod 600\` on it.`] : []
-  return { keys, warnings }
+  return { keys, exists: true, warnings }
 }
 
 function lockOf(path: string): string {

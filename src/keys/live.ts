@@ -25,7 +25,7 @@ export interface KeySources {
 export interface LiveHooks {
   /** Something the owner should read: a file that went bad, or that others may read. Each said once until it changes. */
   readonly warn?: (text: string) => void
-  /** After each reload that changed something, with the number of live keys. */
+  /** After each reload, with the number of live keys. */
   readonly reloaded?: (count: number) => void
   readonly nowMs?: () => number
   readonly watch?: WatchOptions | false
@@ -58,17 +58,27 @@ export function idOfBareKey(digest: Digest): string {
   return base62(BigInt(`0x${digest}`) % 62n ** 12n, 12)
 }
 
-function ringEntries(path: string): { entries: Entry[]; warnings: readonly string[] } {
-  const { keys, warnings } = readKeyring(path)
-  const entries = keys.map(({ id, label, role, expires, revoked, digest }) => ({
-    id,
-    label,
-    role,
-    expiresMs: expires?.getTime(),
-    revoked: revoked !== undefined,
-    digest,
-  }))
-  return { entries, warnings }
+/** Not there at the start is an empty keyring; gone later is damage, and takes nobody's key away. */
+function ringReader(path: string): Source['read'] {
+  let wasThere = false
+  return () => {
+    const { keys, exists, warnings } = readKeyring(path)
+    if (wasThere && !exists) {
+      throw new ComfyAuthError('usage', 'The keyring is gone.', {
+        remedy: 'Put it back, or revoke its keys by a restart.',
+      })
+    }
+    wasThere = exists
+    const entries = keys.map(({ id, label, role, expires, revoked, digest }) => ({
+      id,
+      label,
+      role,
+      expiresMs: expires?.getTime(),
+      revoked: revoked !== undefined,
+      digest,
+    }))
+    return { entries, warnings }
+  }
 }
 
 function bareEntries(keys: readonly string[]): Entry[] {
@@ -86,8 +96,10 @@ function fileEntries(path: string): { entries: Entry[]; warnings: readonly strin
   }
 }
 
+/** A fault of ours must not end a running serve either. */
+const UNREADABLE = { message: 'A file of keys could not be read.', remedy: 'Look at its mode and owner.' }
+
 interface Source {
-  readonly name: string
   readonly read: () => { entries: Entry[]; warnings: readonly string[] }
   entries: readonly Entry[]
   /** Said already, until the file is good again or bad in another way. */
@@ -122,10 +134,10 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
 
   const { keyring, keyFiles } = from
   const sources: Source[] = []
-  const add = (name: string, read: Source['read']) => sources.push({ name, read, entries: [], said: '' })
-  if (keyring !== undefined) add('keyring', () => ringEntries(keyring))
-  for (const file of keyFiles) add('key file', () => fileEntries(file))
-  add('bare', () => ({ entries: bareEntries(from.bareKeys), warnings: [] }))
+  const add = (read: Source['read']) => sources.push({ read, entries: [], said: '' })
+  if (keyring !== undefined) add(ringReader(keyring))
+  for (const file of keyFiles) add(() => fileEntries(file))
+  add(() => ({ entries: bareEntries(from.bareKeys), warnings: [] }))
 
   let byDigest = new Map<Digest, Entry>()
   let byId = new Map<string, Entry>()
@@ -145,8 +157,9 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
       source.entries = entries
       said = warnings.join(' ')
     } catch (error) {
-      if (first || !(error instanceof ComfyAuthError)) throw error
-      said = `${error.message} Its last good state stays in force. ${error.remedy}`
+      if (first) throw error
+      const { message, remedy } = error instanceof ComfyAuthError ? error : UNREADABLE
+      said = `${message} Its last good state stays in force. ${remedy}`
     }
     if (said !== '' && said !== source.said) hooks.warn?.(said)
     source.said = said
