@@ -57,7 +57,8 @@ export function transportError(error: unknown, asked: Asked): ComfyAuthError {
       cause: error,
     })
   }
-  if (code.startsWith('HPE_')) return notComfy(asked, 'its answer is not HTTP')
+  if (code.startsWith('HPE_') || (error instanceof Error && error.name === 'HTTPParserError'))
+    return notComfy(asked, 'its answer is not HTTP')
   return new ComfyAuthError(
     'unreachable',
     `${asked.url} cannot be reached: ${REASONS[code] ?? 'the exchange failed'}.`,

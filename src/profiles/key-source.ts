@@ -40,20 +40,29 @@ export function keyFromFile(path: string, name = 'The key file'): string {
 /** Runs a shell command and takes the key from its stdout. It may ask on the terminal: stdin and stderr are handed on. */
 export async function keyFromCommand(command: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<string> {
   const name = 'The key command'
-  const child = spawn(command, { shell: true, stdio: ['inherit', 'pipe', 'inherit'], timeout: timeoutMs })
+  const child = spawn(command, { shell: true, stdio: ['inherit', 'pipe', 'inherit'] })
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (part: string) => {
     if (output.length < MAX_FILE_BYTES) output += part
   })
-  const code = await new Promise<number | null>((resolve, reject) => {
+  const code = await new Promise<number | 'late' | null>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill()
+      child.stdout.destroy() // what the shell started may live on and hold it open
+      child.unref()
+      resolve('late')
+    }, timeoutMs)
     child.once('error', reject)
-    child.once('close', resolve)
+    child.once('close', (exitCode) => {
+      clearTimeout(timer)
+      resolve(exitCode)
+    })
   }).catch((error: unknown) => {
     throw usage(`${name} cannot be run.`, 'Try it in a shell; it should print the key.', error)
   })
   if (code !== 0)
     throw usage(
-      `${name} ${code === null ? 'did not end in time' : `ended with code ${code}`}.`,
+      `${name} ${code === 'late' ? 'did not end in time' : code === null ? 'was killed' : `ended with code ${code}`}.`,
       'Try it in a shell; it should print the key.',
     )
   return keyIn(output, `${name}'s output`)

@@ -3,6 +3,7 @@ import { basename, dirname, extname } from 'node:path'
 import Conf from 'conf'
 import { ComfyAuthError } from '../errors.ts'
 import { ensureDir, paths } from '../files/home.ts'
+import { readPrivate } from '../files/private.ts'
 
 /** A server and how its key is had. `key` and `keyCommand` are never both there; without either the server needs none. */
 export interface Profile {
@@ -81,40 +82,38 @@ function validated(value: unknown): Stored {
   return { version, current, profiles: Object.fromEntries(checked) }
 }
 
+/** More than any number of servers needs. */
+const MAX_BYTES = 4 * 1024 * 1024
+
 /**
- * The profiles in conf's file, 0600 in a folder of 0700. Reading makes nothing; each change is written whole, and
- * read anew before it, so that two logins at once keep both.
+ * The profiles in conf's file, 0600 in a folder of 0700. Reading makes nothing, and is ours: conf takes a damaged file for
+ * an empty one. Each change is written whole, and read anew before it, so that two logins keep both.
  */
 export function openProfiles(path = paths().profiles): ProfileStore {
-  function conf(): Conf<Record<string, unknown>> {
+  function read(): Stored {
+    const file = readPrivate(path, { name: 'profiles.json', maxBytes: MAX_BYTES })
+    if (!file || file.text.trim() === '') return validated({})
     try {
-      const extension = extname(path)
-      return new Conf<Record<string, unknown>>({
+      return validated(JSON.parse(file.text))
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+      throw usage('profiles.json is not JSON.', 'Mend it by hand, or delete it and log in again.', error)
+    }
+  }
+  function change(edit: (stored: Stored) => void): void {
+    const stored = read()
+    edit(stored)
+    ensureDir(dirname(path)) // before conf, which would make it 0755
+    const extension = extname(path)
+    try {
+      const conf = new Conf<Record<string, unknown>>({
         cwd: dirname(path),
         configName: basename(path, extension),
         fileExtension: extension.slice(1),
         configFileMode: 0o600,
         accessPropertiesByDotNotation: false,
       })
-    } catch (error) {
-      throw error instanceof SyntaxError
-        ? usage('profiles.json is not JSON.', 'Mend it by hand, or delete it and log in again.', error)
-        : usage(
-            'profiles.json cannot be read or written.',
-            'Look at the modes of the file and its folder, or set COMFY_AUTH_HOME.',
-            error,
-          )
-    }
-  }
-  function read(): Stored {
-    return validated(existsSync(path) ? conf().store : {})
-  }
-  function change(edit: (stored: Stored) => void): void {
-    ensureDir(dirname(path)) // before conf, which would make it 0755
-    const stored = read()
-    edit(stored)
-    try {
-      conf().store = { ...stored }
+      conf.store = { ...stored }
     } catch (error) {
       throw usage(
         'profiles.json cannot be written.',

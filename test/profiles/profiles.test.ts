@@ -1,0 +1,88 @@
+import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { isExposed, openProfiles } from '../../src/profiles/profiles.ts'
+
+let root: string
+let path: string
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'comfy-auth-profiles-'))
+  path = join(root, 'config', 'profiles.json')
+})
+
+afterEach(() => rm(root, { recursive: true, force: true }))
+
+const studio = { url: 'https://gpu.example.com', key: 'a secret key', savedAt: '2026-11-24T00:00:00.000Z' }
+
+test('what is saved is there, current, in a 0600 file of a 0700 folder', async () => {
+  openProfiles(path).save('studio', studio)
+  const again = openProfiles(path)
+  expect([again.names(), again.current(), again.get('studio')]).toEqual([['studio'], 'studio', studio])
+  expect(((await stat(path)).mode & 0o777).toString(8)).toBe('600')
+  expect(((await stat(join(root, 'config'))).mode & 0o777).toString(8)).toBe('700')
+  expect(isExposed(path)).toBe(false)
+})
+
+test('a file that others could read is 0600 after the next save', async () => {
+  openProfiles(path).save('studio', studio)
+  await chmod(path, 0o644)
+  expect(isExposed(path)).toBe(true)
+  openProfiles(path).save('home', { ...studio, url: 'http://127.0.0.1:8189' })
+  expect(isExposed(path)).toBe(false)
+})
+
+test('looking makes no file', async () => {
+  const store = openProfiles(path)
+  expect([store.names(), store.current(), store.get('x')]).toEqual([[], undefined, undefined])
+  await expect(stat(join(root, 'config'))).rejects.toMatchObject({ code: 'ENOENT' })
+})
+
+test('two stores over one file keep what both save', () => {
+  const [one, other] = [openProfiles(path), openProfiles(path)]
+  one.save('a', studio)
+  other.save('b', studio)
+  one.use('a')
+  expect([other.names(), other.current()]).toEqual([['a', 'b'], 'a'])
+})
+
+test('the current one that is removed leaves no current one', () => {
+  const store = openProfiles(path)
+  store.save('a', studio)
+  store.save('b', studio)
+  store.remove('b')
+  expect([store.names(), store.current()]).toEqual([['a'], undefined])
+})
+
+test('an unknown name is answered with those there are, and not repeated', () => {
+  const store = openProfiles(path)
+  store.save('a', studio)
+  expect(() => store.use('s3cret')).toThrow(
+    expect.objectContaining({ kind: 'usage', message: expect.not.stringContaining('s3cret'), remedy: 'There are: a.' }),
+  )
+  expect(() => store.remove('constructor')).toThrow('There is no profile of that name')
+})
+
+test.each(['', '-x', 'a/b', '__proto__', 'x'.repeat(65), 'a b'])('%j is no name', (name) => {
+  expect(() => openProfiles(path).save(name, studio)).toThrow('That is no name for a profile')
+})
+
+describe('a damaged file is named with the field, and not overwritten', () => {
+  test.each([
+    ['{', 'is not JSON'],
+    ['[]', 'not an object'],
+    ['{"version": 2, "profiles": {}}', 'newer comfy-auth'],
+    ['{"profiles": {"a": {"key": "k"}}}', 'profiles.a.url is missing'],
+    ['{"profiles": {"a": {"url": "http://h", "key": 5}}}', 'profiles.a.key is not text'],
+    ['{"current": 3}', 'current is not a name'],
+    ['{"profiles": {"a b": {}}}', 'profiles[0] has a name that is none'],
+  ])('%s', async (text, expected) => {
+    openProfiles(path).save('a', studio)
+    await writeFile(path, text)
+    for (const act of [() => openProfiles(path).names(), () => openProfiles(path).save('b', studio)]) {
+      expect(act).toThrow(expect.objectContaining({ kind: 'usage', message: expect.stringContaining(expected) }))
+    }
+    expect(await readFile(path, 'utf8')).toBe(text)
+  })
+})
