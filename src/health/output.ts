@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { promises as fs } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
@@ -7,9 +8,9 @@ import { ComfyAuthError } from '../errors.ts'
  * half of it. The temporary file's name does not end in .prom, or it would be collected too.
  */
 export async function writePublic(path: string, text: string): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.tmp`)
+  const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`)
   try {
-    const file = await fs.open(temporary, 'w', 0o644)
+    const file = await fs.open(temporary, 'wx', 0o644)
     try {
       await file.chmod(0o644)
       await file.writeFile(text)

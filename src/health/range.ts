@@ -7,7 +7,7 @@ export interface Range {
   readonly inside: boolean
 }
 
-const NUMBER = /^(-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s?([A-Za-z]*)$/
+const NUMBER = /^(-?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?: ?([A-Za-z%]+))?$/
 const SIZES: Readonly<Record<string, number>> = {
   B: 1,
   kB: 1e3,
@@ -64,7 +64,8 @@ export function wordRange(range: Range, show: (value: number) => string): string
 /** Digits without an exponent, which perfdata readers do not all know. */
 export function plain(value: number): string {
   const text = String(value)
-  return text.includes('e') ? value.toFixed(text.includes('e-') ? 12 : 0) : text
+  if (!text.includes('e')) return text
+  return text.includes('e-') ? value.toFixed(12) : BigInt(value).toString()
 }
 
 function number(text: string, unit: string): number {

@@ -23,7 +23,9 @@ export function renderText(
     ...(options.verbose ? (gpu.processes ?? []).map(describeProcess) : []),
   ])
   const none =
-    report.gpus.length === 0 && report.servers.length === 0 ? ['no GPU tool found: the device is the CPU'] : []
+    report.gpus.length === 0 && report.servers.length === 0 && report.device.type === 'cpu'
+      ? ['no GPU tool found: the device is the CPU']
+      : []
   return [...gpus, ...none, ...findings, `${options.paint(report.status, report.status.toUpperCase())}`, ''].join('\n')
 }
 
