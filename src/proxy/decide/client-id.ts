@@ -42,5 +42,8 @@ export function checkClientId(
     return { clientId: facts.freshClientId, target: query === '' ? made : `${made}&${query}` }
   }
   const owner = policy.clientIdOwner(clientId, facts.nowMs)
-  return owner === undefined || owner === principal.name ? { clientId, target } : refusal(403, 'foreign-client-id')
+  const free = owner === undefined || owner === principal.name
+  // A stranger's socket must not keep a key's holder from an id of its own: strangers have no prompts to lose
+  const yields = owner?.startsWith('anonymous:') === true && principal.keyId !== undefined
+  return free || yields ? { clientId, target } : refusal(403, 'foreign-client-id')
 }

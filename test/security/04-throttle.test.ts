@@ -1,0 +1,151 @@
+import { describe, expect, test } from 'vitest'
+import { digestOf } from '../../src/keys/digest.ts'
+import { decide } from '../../src/proxy/decide/decide.ts'
+import { judgeSecret } from '../../src/proxy/decide/identify.ts'
+import {
+  bearer,
+  cookie,
+  type FactsOverrides,
+  KEYS,
+  makeFacts,
+  makeKnownKey,
+  makePolicy,
+  NOW_MS,
+  SESSIONS,
+  UNKNOWN_KEY,
+} from '../support/policy.ts'
+
+const WEAK = 'correct horse'
+const keys = {
+  [KEYS.viewer]: makeKnownKey({ id: 'viewer-id', role: 'viewer' }),
+  [WEAK]: makeKnownKey({ id: 'weak-id' }),
+  'a dead one': makeKnownKey({ id: 'dead-id', revoked: true }),
+}
+const calm = makePolicy({ keys })
+const sessions = {
+  [SESSIONS.viewer.cookie]: {
+    id: 's',
+    keyId: 'viewer-id',
+    tokenDigest: digestOf(SESSIONS.viewer.token),
+    endsMs: NOW_MS + 1,
+  },
+}
+/** The client guessed too often: 60 seconds to wait. */
+const blocked = makePolicy({ keys, sessions, throttledFor: (client) => (client === '127.0.0.1' ? 60 : undefined) })
+
+const ask = (facts: FactsOverrides, policy = calm) => decide(makeFacts({ target: '/queue', ...facts }), policy)
+const failures = (facts: FactsOverrides, policy = calm) => ask(facts, policy).account.failures
+
+describe('a failed guess counts', () => {
+  test('on every carrier', () => {
+    const guess = digestOf('wrong guess')
+    const base64 = Buffer.from('me:wrong guess').toString('base64')
+    const protocol = `comfy-auth.bearer.${Buffer.from('wrong guess').toString('base64url')}`
+    expect(failures({ headers: bearer('wrong guess') })).toEqual([guess])
+    expect(failures({ headers: { 'X-API-Key': 'wrong guess' } })).toEqual([guess])
+    expect(failures({ headers: { Authorization: `Basic ${base64}` } })).toEqual([guess])
+    expect(failures({ target: '/queue?api_key=wrong%20guess' })).toEqual([guess])
+    expect(failures({ target: '/queue?token=wrong%20guess' })).toEqual([guess])
+    expect(failures({ headers: cookie('wrong guess') })).toEqual([guess])
+    expect(failures({ target: '/ws', upgrade: true, headers: { 'Sec-WebSocket-Protocol': protocol } })).toEqual([guess])
+  })
+
+  test('once a digest, each distinct one of a request', () => {
+    const target = '/queue?api_key=one%20guess&token=another'
+    expect(failures({ target, headers: { 'X-API-Key': 'another' } })).toEqual([
+      digestOf('another'),
+      digestOf('one guess'),
+    ])
+  })
+
+  test('beside a live credential too, or a viewer could guess unthrottled', () => {
+    const decision = ask({ headers: { ...bearer(KEYS.viewer), 'X-API-Key': 'wrong guess' } })
+    expect(decision.kind).toBe('forward')
+    expect(decision.account.failures).toEqual([digestOf('wrong guess')])
+  })
+
+  test('on an exempt Upgrade too, which it does not hinder', () => {
+    const policy = makePolicy({ keys, exemptPaths: ['/ws'] })
+    const decision = ask({ target: '/ws', upgrade: true, headers: bearer('wrong guess') }, policy)
+    expect(decision.kind).toBe('forward')
+    expect(decision.account.failures).toHaveLength(1)
+  })
+})
+
+describe('nothing counts', () => {
+  test.each<[string, FactsOverrides]>([
+    ['of a success', { headers: bearer(KEYS.viewer) }],
+    ['without a credential', {}],
+    ['with an empty one', { headers: { Authorization: 'Bearer ', 'X-API-Key': '' } }],
+    ['of a dead key', { headers: bearer('a dead one') }],
+    ['of a dead session', { headers: cookie(`comfys_${'0'.repeat(43)}`) }],
+    ['of a dead storage token', { headers: bearer(`comfyt_${'0'.repeat(43)}`) }],
+    ['of a session secret in the wrong place', { headers: { 'X-API-Key': SESSIONS.viewer.cookie } }],
+    ['of anything with the session prefix', { headers: bearer('comfys_x') }],
+    ['on an exempt request', { target: '/health', headers: bearer('wrong guess') }],
+    ['of what is refused before', { target: '/#', headers: bearer('wrong guess') }],
+  ])('%s', (_, facts) => {
+    expect(failures(facts)).toEqual([])
+  })
+})
+
+describe('a client that has to wait', () => {
+  test('gets 429 with the wait, and no look-up', () => {
+    const asked: string[] = []
+    const policy = makePolicy({
+      throttledFor: () => 60,
+      findKey: (digest) => {
+        asked.push(digest)
+        return undefined
+      },
+    })
+    const decision = ask({ headers: bearer('wrong guess') }, policy)
+    expect(decision).toMatchObject({ refusal: { status: 429, reason: 'throttled', as: 'json', retryAfterSeconds: 60 } })
+    expect(asked).toEqual([])
+    expect(decision.account.failures).toEqual([])
+  })
+
+  test('gets it as a page where it loads one', () => {
+    expect(ask({ headers: { ...bearer('x'), Accept: 'text/html' } }, blocked)).toMatchObject({
+      refusal: { as: 'login' },
+    })
+  })
+
+  test('gets the same for a right guess at a free-form key, and for a wrong one', () => {
+    for (const secret of [WEAK, 'wrong guess', 'a dead one', UNKNOWN_KEY, `comfy_${'x'.repeat(49)}`]) {
+      expect(ask({ headers: bearer(secret) }, blocked), secret).toMatchObject({ refusal: { status: 429 } })
+    }
+    expect(ask({ headers: cookie('wrong') }, blocked)).toMatchObject({ refusal: { status: 429 } })
+  })
+
+  test('is never refused with a live key of our own format, or a live session', () => {
+    expect(ask({ headers: bearer(KEYS.viewer) }, blocked).kind).toBe('forward')
+    expect(ask({ headers: cookie(SESSIONS.viewer.cookie) }, blocked).kind).toBe('forward')
+  })
+
+  test('learns nothing from a guess beside such a key', () => {
+    for (const guess of [WEAK, 'wrong guess']) {
+      const decision = ask({ headers: { ...bearer(KEYS.viewer), 'X-API-Key': guess } }, blocked)
+      expect(decision).toMatchObject({ kind: 'forward', account: { principal: { keyId: 'viewer-id' }, failures: [] } })
+    }
+  })
+
+  test('sees 401, not 429, without a credential or with a dead session: the page must not lock itself out', () => {
+    expect(ask({}, blocked)).toMatchObject({ refusal: { status: 401 } })
+    expect(ask({ headers: cookie(`comfys_${'0'.repeat(43)}`) }, blocked)).toMatchObject({ refusal: { status: 401 } })
+  })
+
+  test('still gets what is open', () => {
+    expect(ask({ target: '/health', headers: bearer('x') }, blocked).kind).toBe('page')
+    expect(ask({ target: '/auth_login.html', headers: bearer('x') }, blocked).kind).toBe('page')
+  })
+})
+
+test('the login form judges its key the same way', () => {
+  expect(judgeSecret(KEYS.viewer, 60, NOW_MS, blocked)).toMatchObject({ kind: 'live', key: { id: 'viewer-id' } })
+  expect(judgeSecret(WEAK, 60, NOW_MS, blocked)).toEqual({ kind: 'throttled', seconds: 60 })
+  expect(judgeSecret(WEAK, undefined, NOW_MS, calm)).toMatchObject({ kind: 'live' })
+  expect(judgeSecret('a dead one', undefined, NOW_MS, calm)).toEqual({ kind: 'dead' })
+  expect(judgeSecret('nobody', undefined, NOW_MS, calm)).toEqual({ kind: 'unknown', digest: digestOf('nobody') })
+  expect(judgeSecret(SESSIONS.viewer.cookie, undefined, NOW_MS, calm)).toEqual({ kind: 'session' })
+})

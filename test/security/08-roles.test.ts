@@ -1,0 +1,415 @@
+import { describe, expect, test } from 'vitest'
+import { ROLES, type Role } from '../../src/keys/roles.ts'
+import { decide } from '../../src/proxy/decide/decide.ts'
+import { pathsOf, ROUTES } from '../../src/proxy/decide/routes.ts'
+import { bearer, type FactsOverrides, KEYS, makeFacts, makePolicy, type PolicyOverrides } from '../support/policy.ts'
+
+const UUID = '0b6d1a3c-7f3e-4f0a-9a53-2f5f6f0f9b1e'
+
+/** ComfyUI 0.33.0's routes by least role, written down apart from the code. A `+` has a twin under /api. */
+const TABLE: Readonly<Record<Role, string>> = {
+  viewer: `
+    + GET /
+    + GET /ws
+    + GET /system_stats
+    + GET /features
+    + GET /prompt
+    + GET /queue
+    + GET /history
+    + GET /history/${UUID}
+    + GET /object_info
+    + GET /object_info/KSampler
+    + GET /object_info/Foo%2F%2FBar
+    + GET /embeddings
+    + GET /models
+    + GET /models/checkpoints
+    + GET /experiment/models
+    + GET /experiment/models/checkpoints
+    + GET /experiment/models/preview/checkpoints/0/a.safetensors
+    + GET /experiment/models/preview/checkpoints/0/sub/a.safetensors
+    + GET /view_metadata/checkpoints
+    + GET /view
+    + GET /extensions
+    + GET /i18n
+    + GET /workflow_templates
+    + GET /node_replacements
+    + GET /global_subgraphs
+    + GET /global_subgraphs/abc
+    + GET /settings
+    + GET /settings/Comfy.Foo
+    + GET /users
+    + GET /userdata
+    + GET /userdata/workflows%2Fa.json
+    + GET /userdata/user.css
+    + GET /v2/userdata
+    + GET /api/jobs
+    + GET /api/jobs/${UUID}
+    - GET /api/assets
+    - GET /api/assets/${UUID}
+    - GET /api/assets/${UUID}/content
+    - GET /api/assets/tags/refine
+    - GET /api/assets/seed/status
+    - HEAD /api/assets/hash/blake3:abc
+    - GET /api/tags
+    - GET /api/workflow_templates/node/a.json
+    - GET /extensions/node/a.json
+    - GET /templates/a.txt
+    - GET /docs/a.md
+    - GET /assets/a.map
+    - GET /scripts/a
+    - GET /lib/a
+    - GET /fonts/a
+    - GET /cursor/a
+    - GET /index.html
+    - GET /user.css`,
+  user: `
+    + POST /prompt
+    + POST /upload/image
+    + POST /upload/mask
+    + POST /userdata/a.json
+    + DELETE /userdata/workflows%2Fa.json
+    + POST /userdata/a.json/move/b%2Fc.json
+    + POST /userdata/sub%2Fuser.css
+    + POST /settings
+    + POST /settings/Comfy.Foo
+    + POST /interrupt
+    + POST /queue
+    + POST /api/jobs/cancel
+    + POST /api/jobs/${UUID}/cancel`,
+  admin: `
+    + POST /history
+    + POST /free
+    + POST /users
+    + POST /userdata/user.css
+    + POST /userdata/USER.CSS
+    + POST /userdata/user.css.
+    + POST /userdata/user.css%20
+    + POST /userdata/user.css%3A%3A$DATA
+    + POST /userdata/u%25%35%33er.css
+    + POST /userdata/u%C5%BFer.css
+    + DELETE /userdata/user.css
+    + POST /userdata/a.css/move/user.css
+    + POST /userdata/user.css/move/a.css
+    - POST /api/assets
+    - POST /api/assets/from-hash
+    - PUT /api/assets/${UUID}
+    - DELETE /api/assets/${UUID}
+    - POST /api/assets/${UUID}/tags
+    - DELETE /api/assets/${UUID}/tags
+    - POST /api/assets/seed
+    - POST /api/assets/seed/cancel
+    - POST /api/assets/prune
+    - GET /internal/logs
+    - GET /internal/logs/raw
+    - PATCH /internal/logs/subscribe
+    - GET /internal/folder_paths
+    - GET /internal/files/output
+    - GET /extensions/comfyui-manager-legacy/a.json
+    + GET /v2/manager/version
+    + POST /v2/manager/queue/task
+    + POST /v2/manager/reboot
+    + GET /v2/customnode/installed
+    + POST /v2/customnode/install/git_url
+    + POST /v2/snapshot/restore
+    + POST /v2/comfyui_manager/comfyui_switch_version
+    + GET /v2/externalmodel/getlist
+    + GET /manager/reboot
+    + GET /customnode/alternatives
+    + GET /externalmodel/getlist
+    + GET /snapshot/get_current
+    + GET /comfyui_manager/comfyui_versions
+    - GET /jobs
+    - POST /jobs/cancel
+    - GET /tags
+    - GET /internal
+    - GET /api/internal/logs
+    - GET /api
+    - GET /api/templates/a.json
+    - GET /api/docs/a.json
+    - GET /api/extensions/node/a.js
+    - GET /api/user.css
+    - GET /api/index.html
+    - GET /api/api/assets
+    - GET /api/api/queue
+    - GET /api/assets/hash
+    - GET /api/assets/hash/blake3:abc
+    - GET /api/assets/x
+    - GET /api/assets/x/content
+    - GET /v2/users
+    - GET /queue/
+    - GET /QUEUE
+    - GET /history/a/b
+    - GET /history/
+    - GET /object_info/
+    - GET /userdata/
+    - GET /easyuse/prompts
+    - POST /easyuse/save
+    - PUT /queue
+    - DELETE /queue
+    - OPTIONS /queue
+    - TRACE /queue
+    - POST /system_stats
+    - POST /view
+    - PUT /userdata/a.json
+    - PATCH /settings
+    - POST /ws
+    - POST /health
+    - HEAD /interrupt
+    - GET /interrupt
+    - GET /upload/image`,
+}
+
+const CASES = ROLES.flatMap((role) =>
+  TABLE[role]
+    .trim()
+    .split('\n')
+    .flatMap((line) => {
+      const [twin, method, path] = line.trim().split(' ') as [string, string, string]
+      const twins = twin === '+' ? [path, `/api${path}`] : [path]
+      return twins.map((target) => ({ role, method, target }))
+    }),
+)
+
+const policy = (overrides: PolicyOverrides = {}) => makePolicy({ prompts: { 'user-id': [UUID] }, ...overrides })
+
+function ask(role: Role | undefined, facts: FactsOverrides, overrides: PolicyOverrides = {}) {
+  const headers = { ...(role && bearer(KEYS[role])), ...facts.headers }
+  return decide(makeFacts({ ...facts, headers }), policy(overrides))
+}
+
+describe('the least role', () => {
+  test.each(CASES)('of $method $target is $role', ({ role: needed, method, target }) => {
+    for (const role of ROLES) {
+      const decision = ask(role, { method, target })
+      if (ROLES.indexOf(role) >= ROLES.indexOf(needed)) {
+        expect(decision.kind, role).toMatch(/forward|inspect/)
+      } else {
+        expect(decision, role).toMatchObject({ refusal: { status: 403, reason: 'role', roleNeeded: needed } })
+      }
+    }
+    expect(ask(undefined, { method, target })).toMatchObject({ refusal: { status: 401 } })
+  })
+
+  test('of a GET is that of its HEAD', () => {
+    for (const { role, target } of CASES.filter(({ method, role }) => method === 'GET' && role === 'viewer')) {
+      expect(ask('viewer', { method: 'HEAD', target }).kind, `${role} ${target}`).toBe('forward')
+    }
+  })
+
+  test('is the same for an Upgrade, on /ws and beside it', () => {
+    expect(ask('viewer', { target: '/ws', upgrade: true }).kind).toBe('forward')
+    expect(ask('viewer', { target: '/api/ws', upgrade: true }).kind).toBe('forward')
+    expect(ask('user', { target: '/easyuse/ws', upgrade: true })).toMatchObject({ refusal: { roleNeeded: 'admin' } })
+    expect(ask('admin', { target: '/easyuse/ws', upgrade: true }).kind).toBe('forward')
+    expect(ask('viewer', { target: '/internal/logs', upgrade: true })).toMatchObject({ refusal: { status: 403 } })
+  })
+
+  test('is held for every row that the code has', () => {
+    const said = new Set(CASES.map(({ method, target }) => `${method} ${target}`))
+    const asRow = (path: string) =>
+      new RegExp(
+        `^${path.replaceAll(/[.*]/g, (char) => (char === '*' ? '.*' : '\\.')).replaceAll(/\{\w+\}/g, '[^/]+')}$`,
+      )
+    for (const row of ROUTES.filter((each) => each.method !== '*' && !/favicon|materialdesign/.test(each.path))) {
+      for (const path of pathsOf(row)) {
+        const listed = [...said].some((line) => {
+          const [method, target] = line.split(' ') as [string, string]
+          return method === row.method && asRow(path).test(target)
+        })
+        expect(listed, `${row.method} ${path}`).toBe(true)
+      }
+    }
+  })
+})
+
+describe('--route', () => {
+  const extraRoutes = [
+    { role: 'user', method: 'GET', path: '/easyuse/*' },
+    { role: 'viewer', method: 'POST', path: '/look' },
+    { role: 'viewer', method: '*', path: '/any' },
+    { role: 'viewer', method: 'POST', path: '/free' },
+    { role: 'viewer', method: 'GET', path: '/manager/*' },
+    { role: 'viewer', method: 'GET', path: '/internal/logs' },
+  ] as const
+
+  const least = (method: string, target: string) =>
+    ROLES.find((role) => ask(role, { method, target }, { extraRoutes }).kind === 'forward')
+
+  test("adds a custom node's routes at the role it names", () => {
+    expect(least('GET', '/easyuse/prompts')).toBe('user')
+    expect(least('HEAD', '/easyuse/prompts')).toBe('user')
+    expect(least('GET', '/easyuse/a/b')).toBe('user')
+    expect(least('POST', '/look')).toBe('viewer')
+    expect(least('DELETE', '/any')).toBe('viewer')
+  })
+
+  test('adds nothing beside them', () => {
+    expect(least('POST', '/easyuse/prompts')).toBe('admin')
+    expect(least('GET', '/easyuse')).toBe('admin')
+    expect(least('GET', '/easyuse/..%2fx')).toBe('admin')
+    expect(least('GET', '/easyuse/../x')).toBe('admin')
+    expect(least('GET', '/look')).toBe('admin')
+  })
+
+  test("lowers nothing that ComfyUI's own table names, nor Manager", () => {
+    expect(least('POST', '/free')).toBe('admin')
+    expect(least('GET', '/manager/reboot')).toBe('admin')
+    expect(least('GET', '/internal/logs')).toBe('admin')
+  })
+})
+
+describe('a user stops its own prompts alone', () => {
+  const OTHERS = 'ffffffff-7f3e-4f0a-9a53-2f5f6f0f9b1e'
+
+  /** `200 BODY` as it goes up, or the refusal. */
+  function stop(target: string, body: string | Uint8Array, headers: Record<string, string> = {}, role: Role = 'user') {
+    const decision = ask(role, { method: 'POST', target, headers })
+    const last =
+      decision.kind === 'inspect'
+        ? decision.check(typeof body === 'string' ? new TextEncoder().encode(body) : body)
+        : decision
+    if (last.kind === 'refuse') return `${last.refusal.status} ${last.refusal.reason}`
+    return last.kind === 'forward' ? `200 ${last.body}` : last.kind
+  }
+
+  const DOORS = [
+    ['/interrupt', (id: unknown) => ({ prompt_id: id }), `{"prompt_id":"${UUID}"}`],
+    ['/queue', (id: unknown) => ({ delete: [id] }), `{"delete":["${UUID}"]}`],
+    ['/api/jobs/cancel', (id: unknown) => ({ job_ids: [id] }), `{"job_ids":["${UUID}"]}`],
+  ] as const
+
+  describe.each(DOORS.flatMap(([path, make, up]) => [[path, make, up] as const, [`/api${path}`, make, up] as const]))(
+    'through POST %s',
+    (path, make, up) => {
+      const own = JSON.stringify(make(UUID))
+
+      test('with the one checked member, and nothing else, going up', () => {
+        expect(stop(path, own)).toBe(`200 ${up}`)
+        expect(stop(path, JSON.stringify({ x: { y: [1] }, ...make(UUID), z: null }))).toBe(`200 ${up}`)
+        expect(stop(path, ` \n${own.replace('":', '" \t:')} `)).toBe(`200 ${up}`)
+        expect(stop(path, own.replace('0b6d', '\\u0030b6d'))).toBe(`200 ${up}`)
+      })
+
+      test('never with an id of others, an empty one, or none', () => {
+        expect(stop(path, JSON.stringify(make(OTHERS)))).toBe('403 not-own-prompt')
+        expect(stop(path, JSON.stringify(make(UUID.toUpperCase())))).toBe('403 not-own-prompt')
+        for (const id of ['', null, 0, 1, true, false, [UUID], { id: UUID }]) {
+          expect(stop(path, JSON.stringify(make(id))), JSON.stringify(id)).toBe('403 role')
+        }
+        for (const body of ['{}', '', '{"x":1}', JSON.stringify({ nested: make(UUID) })]) {
+          expect(stop(path, body), body).toBe('403 role')
+        }
+      })
+
+      test('never with a body that two readers could read differently', () => {
+        const utf16 = new Uint8Array(Buffer.from(own, 'utf16le'))
+        for (const body of [
+          `\ufeff${own}`,
+          'null',
+          '[]',
+          `[${own}]`,
+          '"x"',
+          '1',
+          `${own}${own}`,
+          `${own.slice(0, -1)},}`,
+          own.replaceAll('"', "'"),
+          `{"a":NaN,${own.slice(1)}`,
+          `${own.slice(0, -1)},${JSON.stringify(make(OTHERS)).slice(1)}`,
+          `${JSON.stringify(make(OTHERS)).slice(0, -1)},${own.slice(1)}`,
+          `{"a":1,"\\u0061":2,${own.slice(1)}`,
+          `{"a":{"b":1,"b":1},${own.slice(1)}`,
+          `{"a":[{"b":1 , "b" :1}],${own.slice(1)}`,
+          utf16,
+          new Uint8Array([0xff, ...new TextEncoder().encode(own)]),
+        ]) {
+          expect(stop(path, body), String(body)).toBe('400 bad-body')
+        }
+        expect(stop(path, `{"a":["b","b"],"c":{"b":"\\"b\\":"},"d":{"b":1},${own.slice(1)}`)).toBe(`200 ${up}`)
+      })
+
+      test.each<Record<string, string>>([
+        { 'Content-Encoding': 'gzip' },
+        { 'Content-Encoding': 'identity, deflate' },
+        { 'Content-Type': 'application/json; charset=utf-16' },
+        { 'Content-Type': 'application/json; charset=utf-7' },
+        { 'Content-Type': 'text/plain;charset="utf-16"' },
+        { 'Content-Type': 'application/json; charset=utf-8; charset=utf-16' },
+        { 'Content-Type': "application/json; charset*=utf-8''utf-16" },
+        { 'Content-Type': 'application/json; CHARSET = utf-16' },
+      ])('never under %j', (headers) => {
+        expect(stop(path, own, headers)).toBe('400 bad-body')
+      })
+
+      test.each<Record<string, string>>([
+        {},
+        { 'Content-Type': 'text/plain' },
+        { 'Content-Type': 'application/json;charset=UTF-8' },
+        { 'Content-Type': 'application/json; charset="utf-8"', 'Content-Encoding': 'identity' },
+      ])('under %j as plain JSON', (headers) => {
+        const decision = ask('user', { method: 'POST', target: path, headers })
+        if (decision.kind !== 'inspect') throw new Error('not inspected')
+        const forward = decision.check(new TextEncoder().encode(own))
+        expect(forward).toMatchObject({ kind: 'forward', target: path, body: up })
+        const sent = forward.kind === 'forward' ? forward.headers : []
+        expect(sent.filter((_, i) => i % 2 === 0 && /^content/i.test(sent[i]!))).toEqual(['Content-Type'])
+        expect(sent).toContain('application/json')
+      })
+
+      test('in a body under 64 KiB', () => {
+        const decision = ask('user', { method: 'POST', target: path })
+        expect(decision).toMatchObject({
+          limitBytes: 65_535,
+          tooLong: { refusal: { status: 400, reason: 'bad-body' } },
+        })
+        expect(stop(path, own.padEnd(65_535))).toBe(`200 ${up}`)
+        expect(stop(path, own.padEnd(65_536))).toBe('400 bad-body')
+      })
+
+      test('as an admin whatever it wants, and a viewer nothing', () => {
+        expect(ask('admin', { method: 'POST', target: path })).toMatchObject({ kind: 'forward', body: undefined })
+        expect(stop(path, own, {}, 'viewer')).toBe('403 role')
+      })
+    },
+  )
+
+  test('in the queue never by clear, also not beside delete', () => {
+    expect(stop('/queue', `{"delete":["${UUID}"],"clear":true}`)).toBe('403 role')
+    expect(stop('/queue', `{"clear":false,"delete":["${UUID}"]}`)).toBe('403 role')
+    expect(stop('/queue', '{"clear":true}')).toBe('403 role')
+  })
+
+  test('in a list that is wholly its own; an empty one stops nobody', () => {
+    expect(stop('/queue', `{"delete":["${UUID}","${OTHERS}"]}`)).toBe('403 not-own-prompt')
+    expect(stop('/queue', `{"delete":["${UUID}","${UUID}"]}`)).toBe(`200 {"delete":["${UUID}","${UUID}"]}`)
+    expect(stop('/queue', '{"delete":[]}')).toBe('200 {"delete":[]}')
+    expect(stop('/queue', `{"delete":"${UUID}"}`)).toBe('403 role')
+    expect(stop('/api/jobs/cancel', `{"job_ids":{"0":"${UUID}"}}`)).toBe('403 role')
+  })
+
+  test('by the id in the path', () => {
+    for (const prefix of ['', '/api']) {
+      expect(ask('user', { method: 'POST', target: `${prefix}/api/jobs/${UUID}/cancel` }).kind).toBe('forward')
+      const others = ask('user', { method: 'POST', target: `${prefix}/api/jobs/${OTHERS}/cancel` })
+      expect(others).toMatchObject({ refusal: { status: 403, reason: 'not-own-prompt' } })
+      const admins = ask('admin', { method: 'POST', target: `${prefix}/api/jobs/${OTHERS}/cancel` })
+      expect(admins.kind).toBe('forward')
+    }
+  })
+
+  test('that this very key was given', () => {
+    const decision = ask(
+      'user',
+      { method: 'POST', target: `/api/jobs/${UUID}/cancel` },
+      { prompts: { 'admin-id': [UUID] } },
+    )
+    expect(decision).toMatchObject({ refusal: { reason: 'not-own-prompt' } })
+  })
+})
+
+test("the answer to POST /prompt may make an id the key's own", () => {
+  for (const target of ['/prompt', '/api/prompt']) {
+    expect(ask('user', { method: 'POST', target })).toMatchObject({ learnPrompt: true, body: undefined })
+    expect(ask('viewer', { method: 'GET', target })).toMatchObject({ learnPrompt: false })
+  }
+  expect(ask(undefined, { method: 'POST', target: '/prompt' }, { auth: 'none' })).toMatchObject({ learnPrompt: false })
+})
