@@ -84,7 +84,7 @@ Without flags it asks the server of the current profile, and looks at this machi
     const timeoutMs = flags.timeout ?? 10_000
     const format = this.#format(flags.format)
     checkFlags({ timeoutMs, watchMs: flags.watch, format, output: flags.output })
-    const servers = await serversOf(flags)
+    const servers = await serversOf(flags, this.argv.includes('--local'))
     const thresholds = readThresholds({
       warn: flags.warn ?? [],
       crit: flags.crit ?? [],
@@ -134,14 +134,19 @@ interface Asked {
   readonly url?: string[] | undefined
   readonly profile?: string[] | undefined
   readonly 'key-file'?: string | undefined
-  readonly local?: boolean
 }
 
-/** The servers named; with none named the current one, and none at all for a bare `--local`. */
-async function serversOf(flags: Asked): Promise<ServerTarget[]> {
-  const urls = flags.url ?? []
-  const profiles = flags.profile ?? []
-  if (urls.length + profiles.length === 0 && flags.local === true) return []
+/**
+ * The servers named; with none named the current one, and none at all for a bare `--local`. What the command line says
+ * stands above the environment: a `--profile` or a `--local` of its own sets aside COMFY_AUTH_URL.
+ */
+async function serversOf(flags: Asked, saysLocal: boolean): Promise<ServerTarget[]> {
+  const lists = { url: flags.url ?? [], profile: flags.profile ?? [] }
+  const isTyped = (name: 'url' | 'profile'): boolean => lists[name].length > 0 && !isFromEnvironment(name, lists[name])
+  const onlyTyped = isTyped('url') || isTyped('profile') || saysLocal
+  const urls = onlyTyped && !isTyped('url') ? [] : lists.url
+  const profiles = onlyTyped && !isTyped('profile') ? [] : lists.profile
+  if (urls.length + profiles.length === 0 && saysLocal) return []
   const { resolveServer } = await import('../profiles/credential.ts') // the stored profiles cost time, and --local needs none
   const keyFile = flags['key-file'] === undefined ? {} : { 'key-file': flags['key-file'] }
   const named = [...urls.map((url) => ({ url })), ...profiles.map((profile) => ({ profile }))]
@@ -149,6 +154,11 @@ async function serversOf(flags: Asked): Promise<ServerTarget[]> {
     (named.length > 0 ? named : [{}]).map((one) => resolveServer({ ...one, ...keyFile })),
   )
   return resolved.map(({ url, key }) => ({ url: parseServerUrl(url), key }))
+}
+
+function isFromEnvironment(name: 'url' | 'profile', values: readonly string[]): boolean {
+  const variable = process.env[`COMFY_AUTH_${name.toUpperCase()}`]?.split(/\s+/).filter(Boolean) ?? []
+  return variable.join(' ') === values.join(' ')
 }
 
 function checkFlags(flags: {

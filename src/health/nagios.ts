@@ -35,9 +35,9 @@ function sentence({ name, target, message }: Check): string {
   return clean(`${[name, target].filter(Boolean).join(' of ')}: ${message}`)
 }
 
-/** `|` begins perfdata, so no text of others may hold one. */
+/** `|` begins perfdata, so no text of others may hold one; and of our own only ASCII, whatever carries it. */
 function clean(text: string): string {
-  return oneLine(text).replaceAll('|', '/')
+  return oneLine(text).replaceAll('|', '/').replaceAll('°C', 'C')
 }
 
 /** `'label'=value[UOM];warn;crit;min;max`, absent values left out. C locale by construction: numbers are JavaScript's. */

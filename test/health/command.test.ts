@@ -112,6 +112,18 @@ describe('health with servers', () => {
     expect(code).toBe(2)
   })
 
+  test('--local on the command line asks this machine alone, whatever server the environment names', async () => {
+    const { stdout, code } = await health(['--local', '--json'], undefined, { COMFY_AUTH_URL: 'http://127.0.0.1:9' })
+    expect(JSON.parse(stdout)).toMatchObject({ status: 'ok', servers: [], device: { type: 'cuda' } })
+    expect(code).toBe(0)
+  })
+
+  test('--url with --local asks both', async () => {
+    const { url } = await sim()
+    const { stdout } = await health(['--local', '--json', '--url', url])
+    expect(JSON.parse(stdout)).toMatchObject({ servers: [{ url }], gpus: [{ vendor: 'nvidia' }] })
+  })
+
   test('two servers, one down', async () => {
     const up = await sim()
     const gone = await sim()

@@ -34,7 +34,7 @@ describe('nagios', () => {
   test('what is wrong comes first, the worst before all', () => {
     const line = said('nagios', { servers: [server(DOWN)], gpus: [gpu()] }, { warn: ['gpu_temperature=40'] })
     expect(line).toMatch(
-      /^CRITICAL - server of http:\/\/127\.0\.0\.1:8189: cannot be reached[^;]*; gpu_temperature of gpu0: 46 °C, should/,
+      /^CRITICAL - server of http:\/\/127\.0\.0\.1:8189: cannot be reached[^;]*; gpu_temperature of gpu0: 46 C, should/,
     )
   })
 
