@@ -5,7 +5,7 @@ import { REALM } from '../decide/response-headers.ts'
 import { type Answer, jsonAnswer } from './answer.ts'
 import type { LoginPages, LoginState } from './login.ts'
 import { safeNext } from './next.ts'
-import { waitText } from './words.ts'
+import { throttledText, waitText } from './words.ts'
 
 const NAMES = {
   400: 'Bad Request',
@@ -82,8 +82,7 @@ function loginState(decision: RefuseDecision, facts: RequestFacts): LoginState {
   const { status, reason, retryAfterSeconds } = decision.refusal
   const state = { status, next: safeNext(decision.returnTo) ?? safeNext(facts.target) ?? '/' }
   if (reason === 'throttled' && retryAfterSeconds !== undefined) {
-    const error = `Too many wrong keys came from your address. Try again in ${waitText(retryAfterSeconds)}.`
-    return { ...state, error, retryAfterSeconds }
+    return { ...state, error: throttledText(retryAfterSeconds), retryAfterSeconds }
   }
   if (reason === 'unknown-credential') return { ...state, error: 'The key in the address is not known here.' }
   return reason === 'two-sessions' ? { ...state, note: 'Please log in again.' } : state

@@ -1,5 +1,4 @@
 import { close, constants, fstat, open, rename, write } from 'node:fs'
-import { setTimeout } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
 const files = {
@@ -82,7 +81,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
         torn = at < chunk.length
       } catch (error) {
         if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
-        await setTimeout(RETRY_MS)
+        await after(RETRY_MS)
       }
     }
   }
@@ -128,11 +127,15 @@ export function openLineFile(options: LineFileOptions): LineFile {
       return lost
     },
     async close() {
-      const patience = new AbortController()
-      const tooLong = setTimeout(CLOSE_MS, 'late', { signal: patience.signal }).catch(() => 'done')
-      const outcome = await Promise.race([pumping, tooLong])
-      patience.abort()
-      if (outcome !== 'late') await shut().catch(onError)
+      await Promise.race([pumping, after(CLOSE_MS)])
+      if (pumping === undefined) await shut().catch(onError)
     },
   }
+}
+
+/** Keeps no process alive by itself. */
+function after(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref()
+  })
 }

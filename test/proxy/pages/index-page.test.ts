@@ -1,0 +1,82 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { injectIndex } from '../../../src/proxy/pages/index-page.ts'
+import { account, facts, header, house } from './support.ts'
+
+const HTML = ['Content-Type', 'text/html']
+const TAG = '<script src="/auth_inject.js"></script>'
+const inject = (page: string, headers: readonly string[] = HTML, wayOut = true) =>
+  injectIndex(Buffer.from(page), headers, { wayOut })?.toString()
+
+test.each([
+  ['<!doctype html><html><head><title>x</title></head></html>', '<head>'],
+  ['<!DOCTYPE html>\n<HTML lang="en"><HEAD data-a="1">\n<script>first()</script>', '<HEAD data-a="1">'],
+  ['<!doctype html><html lang="en"><title>no head</title>', '<html lang="en">'],
+  ['<!doctype html><title>neither</title>', '<!doctype html>'],
+  ['<!-- <head> --><html><head><script src="a.js">', '--><html><head>'],
+  ['<html><header>not a head</header>', '<html>'],
+])('our script is the first of %j', (page, before) => {
+  expect(inject(page)).toBe(page.replace(before, before + TAG))
+})
+
+test('a page without any of it gets the script at its start', () => {
+  expect(inject('hello')).toBe(`${TAG}hello`)
+  expect(inject('')).toBe(TAG)
+})
+
+test('the way out can be left out', () => {
+  expect(inject('<head>', HTML, false)).toBe('<head><script src="/auth_inject.js" data-way-out="off"></script>')
+})
+
+test.each([
+  ['already injected', '<head><script src="/auth_inject.js"></script>', HTML],
+  ['no HTML', '{}', ['Content-Type', 'application/json']],
+  ['of no stated type', '<head>', []],
+  ['compressed', '<head>', [...HTML, 'Content-Encoding', 'gzip']],
+  ['over 2 MiB', `<head>${' '.repeat(2 * 1024 * 1024)}`, HTML],
+])('a page that is %s passes as it is', (_, page, headers) => {
+  expect(inject(page, headers)).toBeUndefined()
+})
+
+test.each([
+  ["default-src 'self' 'unsafe-inline'", TAG],
+  ["img-src 'none'", TAG],
+  ["script-src 'nonce-aGk=' 'strict-dynamic'", '<script src="/auth_inject.js" nonce="aGk="></script>'],
+  ["default-src 'none'; script-src-elem 'self'", TAG],
+])('the page’s own CSP is kept to: %s', (policy, tag) => {
+  expect(inject('<head>', [...HTML, 'Content-Security-Policy', policy])).toBe(`<head>${tag}`)
+})
+
+test.each(["default-src 'none'", "script-src 'sha256-AAAA='", "script-src 'strict-dynamic' 'self'"])(
+  'under a CSP that would not run it (%s) nothing is injected',
+  (policy) => {
+    expect(inject('<head>', [...HTML, 'Content-Security-Policy', policy])).toBeUndefined()
+  },
+)
+
+test('whatever the bytes of a page, all of them are still there', () => {
+  const piece = fc.constantFrom('<head>', '<html>', '<!--', '-->', '<!doctype html>', '<HEAD x>', 'é', '\u0000', '<')
+  fc.assert(
+    fc.property(fc.array(fc.oneof(piece, fc.string({ unit: 'binary' }))), (parts) => {
+      const page = Buffer.from(parts.join(''))
+      const injected = injectIndex(page, HTML, { wayOut: true })!
+      const at = injected.indexOf(TAG)
+      expect(at).toBeGreaterThanOrEqual(0)
+      expect(Buffer.concat([injected.subarray(0, at), injected.subarray(at + TAG.length)]).equals(page)).toBe(true)
+    }),
+  )
+})
+
+test('/auth_inject.js may be kept, and is asked for again by its ETag', async () => {
+  const { pages } = house()
+  const get = (headers: Record<string, string> = {}) =>
+    pages.answer(
+      { kind: 'page', page: 'inject-script', returnTo: '/', account: account() },
+      { facts: facts({ target: '/auth_inject.js', headers }), body: Buffer.alloc(0) },
+    )
+  const first = await get()
+  expect([first.status, header(first, 'content-type')]).toEqual([200, 'text/javascript; charset=utf-8'])
+  expect(header(first, 'cache-control')).toBe('no-cache')
+  const again = await get({ 'If-None-Match': header(first, 'etag')! })
+  expect([again.status, again.body]).toEqual([304, ''])
+})
