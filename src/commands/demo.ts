@@ -19,6 +19,16 @@ interface DemoResult {
   readonly try: Lines
 }
 
+/**
+ * Ctrl-C, once or more often: under npm and npx it arrives from the terminal and from npm, and a second one must not cut
+ * off the ending.
+ */
+function untilStopped(): AbortSignal {
+  const stop = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort())
+  return stop.signal
+}
+
 export default class DemoCommand extends Command {
   static override summary = 'See it work: the lock before a simulated ComfyUI, one picture, and lines to try.'
   static override description =
@@ -49,7 +59,7 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
 
   async run(): Promise<DemoResult | undefined> {
     const { flags } = await this.parse(DemoCommand)
-    const { signal } = this
+    const signal = untilStopped()
     const output = resolve(flags.output)
     await prepareOutputDir(output)
     const demo = await startDemo({ port: flags.port })
@@ -57,7 +67,7 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
       this.#introduce(demo)
       const refusal = await tryWithoutKey(demo)
       this.#showRefusal(refusal)
-      const picture = await this.#picture(demo, output)
+      const picture = await this.#picture(demo, output, signal)
       const lines = linesToTry(demo, output, {
         cwd: process.cwd(),
         path: process.env.PATH ?? '',
@@ -74,7 +84,7 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
       }
       if (flags.once) return result
       if (this.jsonEnabled()) this.logJson(this.toSuccessJson(result))
-      else this.#invite(demo, lines)
+      else this.#invite(lines)
       this.#printed = true
       if (!signal.aborted) await once(signal, 'abort')
       return undefined
@@ -88,8 +98,9 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
   }
 
   #introduce(demo: Demo): void {
-    this.log(`${bold('ComfyUI, simulated')}    ${demo.simUrl}`)
-    this.log(`${bold('comfy-auth before it')}  ${demo.url}`)
+    this.log(`${bold('ComfyUI, simulated')}  ${demo.simUrl}`)
+    this.log(`${bold('The lock before it')}  ${demo.url}`)
+    this.log(`${bold('A key of its own')}    ${demo.key}`)
   }
 
   #showRefusal({ status, body }: Refusal): void {
@@ -98,13 +109,13 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
     this.log(dim('  Refused; ComfyUI has not seen it.'))
   }
 
-  async #picture(demo: Demo, output: string): Promise<Picture> {
+  async #picture(demo: Demo, output: string, signal: AbortSignal): Promise<Picture> {
     this.log(`\n${bold('The same workflow with the key')}`)
     const progress = createProgress({ json: this.jsonEnabled() })
     try {
       const picture = await makePicture(demo, {
         output,
-        signal: this.signal,
+        signal,
         onEvent: (event) => {
           const told = tell(event)
           if (told) progress.update(told)
@@ -118,14 +129,15 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
     }
   }
 
-  #invite(demo: Demo, { login, curl, python, cli }: Lines): void {
+  #invite({ login, curl, python, cli }: Lines): void {
     this.log(`\n${bold('Try it yourself')}`)
-    this.log(dim('  In the browser, with this key:'))
-    this.log(`${login}\n${demo.key}`)
-    this.log(dim('  From a script:'))
-    this.log(`${curl}\n${python}`)
-    this.log(dim('  From the command line:'))
-    this.log(cli)
+    const groups: [string, string][] = [
+      ['In a browser, with the key above:', login],
+      ['With curl:', curl],
+      ['With Python:', python],
+      ['With comfy-auth, another picture:', cli],
+    ]
+    for (const [title, line] of groups) this.log(`\n${dim(`  ${title}`)}\n${line}`)
     this.log(dim('\nServing until Ctrl-C. The key ends with it.'))
   }
 }

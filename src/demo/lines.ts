@@ -12,8 +12,9 @@ export interface Shell {
 
 /** As one word of a command line: in double quotes, which sh, cmd and PowerShell share, where it needs any. */
 export function word(text: string): string {
-  if (/^[\w@%+=:,./\\~-]+$/.test(text)) return text
-  return `"${process.platform === 'win32' ? text : text.replaceAll(/["$`\\]/g, '\\$&')}"`
+  const windows = process.platform === 'win32'
+  if ((windows ? /^[\w@%+=:,./\\-]+$/ : /^[\w@%+=:,./-]+$/).test(text)) return text
+  return `"${windows ? text : text.replaceAll(/["$`\\]/g, '\\$&')}"`
 }
 
 /** Whether `comfy-auth` on the PATH is this very package. npm puts node_modules/.bin there for its own scripts only. */
@@ -62,9 +63,8 @@ export function linesToTry(
   const { url, key, keyFile } = demo
   const workflow = shown(demo.workflowFile, shell.cwd)
   const python = [
-    'import json, urllib.request as web',
-    `body = json.dumps({'prompt': json.load(open(r'${workflow}'))}).encode()`,
-    `print(web.urlopen(web.Request('${url}/prompt', body, {'X-API-Key': '${key}'})).read().decode())`,
+    'import urllib.request as web',
+    `print(web.urlopen(web.Request('${url}/api/jobs', headers={'X-API-Key': '${key}'})).read().decode())`,
   ].join('; ')
   return {
     login: `${url}/auth_login.html`,
@@ -74,6 +74,7 @@ export function linesToTry(
       commandName(shell),
       'submit',
       word(workflow),
+      '--seed random',
       `--url ${url}`,
       `--key-file ${word(keyFile)}`,
       `--output ${word(shown(output, shell.cwd))}`,
