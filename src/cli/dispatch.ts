@@ -52,7 +52,8 @@ export async function dispatch(
   argv: readonly string[],
   { pjson, root, called }: { readonly pjson: Package; readonly root: string; readonly called: Called },
 ): Promise<number | Wording> {
-  const config = await Config.load({ root, pjson: pjson as never })
+  // No plugins: oclif would load what a package.json in the data folder names.
+  const config = await Config.load({ root, pjson: pjson as never, userPlugins: false, devPlugins: false })
   const split = argv.indexOf('--')
   const head = split < 0 ? argv : argv.slice(0, split)
   const { id, words, rest } = splitCommand(head, config.commandIDs)

@@ -83,8 +83,9 @@ export function preparedFlags(flags: FlagInput): FlagInput {
       const guarded = guard(`--${name}`, flag as Limits, within(`--${name}`, options, flag.parse as Parse))
       const parse = flag.type === 'option' && flag.multiple ? repeated(guarded) : guarded
       const env = flag.env ?? environmentName(name)
+      const off = flag.type === 'boolean' && !flag.allowNo && flag.default === undefined ? { default: false } : {}
       // Greedy, `--upstream A B` would take B, which is an argument too many.
-      return [name, { ...rest, ...relations, multipleNonGreedy: true, env, parse }]
+      return [name, { ...rest, ...relations, ...off, multipleNonGreedy: true, env, parse }]
     }),
   ) as unknown as FlagInput
 }
