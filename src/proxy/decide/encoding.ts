@@ -50,7 +50,25 @@ function percentDecode(bytes: Uint8Array, malformed: 'undefined' | 'stays'): str
 
 /** A segment of a raw path, decoded once and strictly. */
 export function decodeSegment(raw: string): string | undefined {
-  return percentDecode(bytesOf(raw), 'undefined')
+  return decodeAscii(raw) ?? percentDecode(bytesOf(raw), 'undefined')
+}
+
+/** The usual case at a tenth of the price: ASCII throughout, before and after. Undefined where it is another. */
+function decodeAscii(raw: string): string | undefined {
+  let text = ''
+  let from = 0
+  for (let i = 0; i < raw.length; i++) {
+    const code = raw.charCodeAt(i)
+    if (code > 127) return undefined
+    if (code !== 37) continue
+    const high = hexValue(raw.charCodeAt(i + 1))
+    const low = hexValue(raw.charCodeAt(i + 2))
+    if (high < 0 || high > 7 || low < 0) return undefined
+    text += raw.slice(from, i) + String.fromCharCode(high * 16 + low)
+    i += 2
+    from = i + 1
+  }
+  return from === 0 ? raw : text + raw.slice(from)
 }
 
 /** ComfyUI's second decoding of a `/userdata` file name: a malformed `%` stays as it is. */
