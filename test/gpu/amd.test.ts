@@ -86,6 +86,15 @@ describe('AMD by amd-smi', () => {
     expect(capAt(gpu, 128 * GIB).memory).toEqual({ kind: 'shared', total: 128 * GIB, used: GIB, free: 127 * GIB })
   })
 
+  test('amd-smi: a few GiB of VRAM whose load is not told are an APU’s, with the load told a small card’s', () => {
+    const mem_usage = { ...METRIC.mem_usage, total_vram: { value: 4096, unit: 'MB' } }
+    const kinds = ['N/A', METRIC.usage.umc_activity].map((umc_activity) => {
+      const usage = { ...METRIC.usage, umc_activity }
+      return gpusFromAmdSmi(JSON.stringify([{ ...METRIC, mem_usage, usage }]))[0]!.memory.kind
+    })
+    expect(kinds).toEqual(['shared', 'dedicated'])
+  })
+
   test('a card whose GTT is larger than it is stays a card', () => {
     const memory = memoryOf({ total: 8 * GIB, used: 0, free: null, totalGtt: 32 * GIB, usedGtt: 0, apu: false })
     expect(memory).toEqual({ kind: 'dedicated', total: 8 * GIB, used: 0, free: 8 * GIB })

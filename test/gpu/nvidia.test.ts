@@ -311,6 +311,17 @@ describe('an older driver', () => {
     expect(gpus[0]).toMatchObject({ name: 'Older', processes: null })
   })
 
+  test('that refuses what its own help lists is asked for those few too', async () => {
+    const answer = `${OLD.join(', ')}\n0, GPU-1, Older, 304.1, 8 MiB, 1 MiB, 7 MiB`
+    const script = smi({
+      '--help-query-gpu': 'rtx-4080-super.help-query-gpu.txt',
+      [`--query-gpu=${OLD.join(',')}`]: `/bin/cat <<'EOF'\n${answer}\nEOF`,
+      '*': 'echo refused; exit 2',
+    })
+    const { gpus } = await probe(await fakeMachine({ 'nvidia-smi': script }))
+    expect(gpus).toMatchObject([{ name: 'Older', memory: { total: 8 * MIB } }])
+  })
+
   test('every field we ask stands in the help of driver 595', async () => {
     expect(fieldsFor(await fixture('rtx-4080-super.help-query-gpu.txt'))).toEqual(fieldsFor())
   })

@@ -137,6 +137,12 @@ describe('thresholds', () => {
     ])
   })
 
+  test('a percentage of nothing is unknown', () => {
+    const { summary } = server()
+    const servers = [server({ summary: { ...summary, vram: { total: 0, free: 0 } } })]
+    expect(judged({ servers, gpus: null }, { minFreeVram: '20%', hasServers: true }).status).toBe('unknown')
+  })
+
   test('--max-pending is critical above it', () => {
     const what = { servers: [server()], gpus: null }
     expect(judged(what, { maxPending: 2 }).status).toBe('ok')
