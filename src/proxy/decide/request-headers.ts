@@ -98,9 +98,10 @@ function isSpoof(name: string, facts: RequestFacts, policy: Policy): boolean {
 
 /** Cookies less ours, byte for byte: those of our names, and those of another comfy-auth on this host, by their secret's prefix. */
 function otherCookies(header: string, policy: Policy): string | undefined {
-  if (!header.includes(policy.cookieName(false)) && !header.includes('comfys_')) return header
-  const pairs = header.split(';').filter((pair) => !isOurs(pair, policy))
-  const rest = pairs.join(';').trimStart()
+  const pairs = header.split(';')
+  const others = pairs.filter((pair) => !isOurs(pair, policy))
+  if (others.length === pairs.length) return header
+  const rest = others.join(';').trimStart()
   return rest === '' ? undefined : rest
 }
 
