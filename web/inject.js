@@ -48,9 +48,12 @@
   const goToLogin = (address) => {
     if (leaving) return
     leaving = true
-    setTimeout(() => location.replace(address), DRAFTS_MS)
-    // Still here: somebody chose to stay, at the browser's question about unsaved changes.
-    setTimeout(() => showEnded(address), DRAFTS_MS + 2000)
+    setTimeout(() => {
+      if (!leaving) return
+      location.replace(address)
+      // Still here: somebody chose to stay, at the browser's question about unsaved changes.
+      setTimeout(() => leaving && showEnded(address), 1000)
+    }, DRAFTS_MS)
   }
 
   /** A 401, or a socket that broke: only when the session is gone for certain does the page leave, and once. */
@@ -99,9 +102,13 @@
   window.comfyuiLogout = logOut
 
   tabs?.addEventListener('message', ({ data }) => {
-    if (data !== 'logout') return
-    forget()
-    goToLogin(`${LOGIN}?notice=logged-out`)
+    if (data === 'logout') {
+      forget()
+      goToLogin(`${LOGIN}?notice=logged-out`)
+    } else if (data === 'login' && leaving) {
+      leaving = false
+      showWayOut()
+    }
   })
   addEventListener('storage', ({ key, newValue }) => {
     if (key === ENTRY && newValue === null && token() === undefined) askWhetherSessionLives()
@@ -212,58 +219,71 @@
   // --- What can be seen of all this: a small way out, and a word when the session has ended ---
 
   const STYLE = `
-    :host { position: fixed; left: 12px; bottom: 12px; z-index: 9000; font: 13px/1.4 system-ui, sans-serif }
-    div { display: flex; align-items: center; gap: 8px; padding: 8px 12px; border-radius: 8px; color: #eceef3;
-      background: #23252c; border: 1px solid #4a4f5d; box-shadow: 0 6px 20px #0008 }
-    button { font: inherit; color: #d3d6de; background: #23252ce6; border: 1px solid #4a4f5d; border-radius: 6px;
-      padding: 4px 8px; cursor: pointer; opacity: .55 }
-    button:hover, button:focus-visible, div button { opacity: 1 }
-    button:focus-visible { outline: 2px solid #a39cff; outline-offset: 2px }`
+    :host { position: fixed; top: 4px; right: 46px; z-index: 9000; font: 13px/1.4 system-ui, sans-serif }
+    :host(.says) { top: 52px; right: auto; left: 50%; transform: translateX(-50%); max-width: 90vw }
+    div { display: flex; align-items: center; gap: 12px; padding: 10px 14px; border-radius: 8px; color: #eceef3;
+      background: #23252c; border: 1px solid #5a6070; box-shadow: 0 6px 20px #0008 }
+    a { color: #b9b4ff; font-weight: 600 }
+    button { display: grid; place-items: center; width: 28px; height: 28px; padding: 0; color: #8d94a3; background: none;
+      border: 0; border-radius: 6px; cursor: pointer }
+    button:hover { color: #fff; background: #4f46c8 }
+    :is(a, button):focus-visible { outline: 2px solid #a39cff; outline-offset: 1px }
+    svg { width: 16px; fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linecap: round; stroke-linejoin: round }`
 
   let host
-  const panel = (...children) => {
-    host ??= document.createElement('comfy-auth')
-    const root = host.shadowRoot ?? host.attachShadow({ mode: 'open' })
-    const sheet = new CSSStyleSheet()
-    sheet.replaceSync(STYLE)
-    root.adoptedStyleSheets = [sheet]
-    root.replaceChildren(...children)
-    if (!host.isConnected) document.body.append(host)
+  const show = (element, says) => {
+    if (!host) {
+      host = document.createElement('comfy-auth')
+      const sheet = new CSSStyleSheet() // not a style element: the page's CSP need not allow it
+      sheet.replaceSync(STYLE)
+      host.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheet]
+    }
+    host.className = says ? 'says' : ''
+    host.shadowRoot.replaceChildren(...(element ? [element] : []))
+    document.body.append(host)
   }
 
-  const button = (text, action) => {
-    const element = document.createElement('button')
-    element.type = 'button'
-    element.textContent = text
-    element.addEventListener('click', action)
-    return element
-  }
-
-  const says = (text, ...more) => {
+  const say = (text, link) => {
     const box = document.createElement('div')
     box.setAttribute('role', 'status')
-    box.append(text, ...more)
-    return box
+    box.append(text)
+    if (link) box.append(link)
+    show(box, true)
   }
 
+  /** In another tab, so that what is unsaved in this one stays; it goes on by itself after the login. */
   const showEnded = (address) => {
-    panel(
-      says(
-        'Your session has ended.',
-        button('Log in', () => location.assign(address)),
-      ),
-    )
+    const link = document.createElement('a')
+    link.href = address
+    link.target = '_blank'
+    link.textContent = 'Log in'
+    say('Your session has ended.', link)
   }
 
   const showWayOut = () => {
-    const out = button('Log out', () => {
-      logOut().catch((error) => panel(says(error.message || 'The server cannot be reached.'), out))
+    if (!wayOut) {
+      if (host) show(undefined, false)
+      return
+    }
+    const button = document.createElement('button')
+    button.type = 'button'
+    button.title = 'Log out'
+    button.setAttribute('aria-label', 'Log out')
+    const icon = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
+    icon.setAttribute('viewBox', '0 0 16 16')
+    icon.setAttribute('aria-hidden', 'true')
+    const path = document.createElementNS(icon.namespaceURI, 'path')
+    path.setAttribute('d', 'M6 2.5H3.5v11H6M6.5 8h7M11 5l3 3-3 3')
+    icon.append(path)
+    button.append(icon)
+    button.addEventListener('click', () => {
+      logOut().catch((error) => {
+        say(error instanceof TypeError ? 'The server cannot be reached.' : error.message)
+        setTimeout(showWayOut, 6000)
+      })
     })
-    out.title = 'End this session, in every tab'
-    panel(out)
+    show(button, false)
   }
-  if (wayOut) {
-    if (document.readyState === 'loading') addEventListener('DOMContentLoaded', showWayOut)
-    else showWayOut()
-  }
+  if (document.readyState === 'loading') addEventListener('DOMContentLoaded', showWayOut)
+  else showWayOut()
 }
