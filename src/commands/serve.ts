@@ -43,6 +43,10 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       multiple: true,
       description: `the ComfyUI to guard; unix:/PATH works [default: ${DEFAULT_UPSTREAM}]`,
     }),
+    demo: Flags.boolean({
+      exclusive: ['upstream'],
+      description: 'guard a simulated ComfyUI of its own, to try it without one',
+    }),
     listen: Flags.string({ helpValue: 'ADDR', default: '127.0.0.1', description: 'addresses to listen on, by comma' }),
     port: Flags.integer({ helpValue: 'N', default: 8189, description: 'port to listen on' }),
     'api-key': Flags.string({ helpValue: 'KEY', description: 'one more key; shows in the process list' }),
@@ -116,7 +120,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       })
     }
     const { signal } = this
-    const [upstream = DEFAULT_UPSTREAM, ...more] = flags.upstream ?? []
+    const [named = DEFAULT_UPSTREAM, ...more] = flags.upstream ?? []
     if (more.length > 0) {
       throw new ComfyAuthError('usage', 'One serve guards one ComfyUI: --upstream was given more than once.', {
         remedy: 'Run one serve for each, with a --port of its own.',
@@ -124,7 +128,10 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     }
     const keys = flags['no-auth'] ? undefined : await this.#openKeys(flags)
     let proxy: RunningProxy | undefined
+    let sim: { readonly url: string; close(): Promise<void> } | undefined
     try {
+      if (flags.demo) sim = await (await import('../demo/demo.ts')).startSim()
+      const upstream = sim?.url ?? named
       proxy = await createProxy({
         upstream,
         listen: flags.listen,
@@ -161,6 +168,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       this.note(`Stopping: what runs has ${flags.drain / 1_000} s to finish. Once more ends it at once.`)
     } finally {
       await proxy?.close()
+      await sim?.close()
       keys?.close()
     }
     return { event: 'stopped' }
