@@ -262,7 +262,7 @@ describe('failures', () => {
     const script = smi({ '*': "trap '' TERM; while :; do /bin/sleep 1; done" })
     const start = performance.now()
     const { gpus, reports } = await probe(await fakeMachine({ 'nvidia-smi': script }), 300)
-    expect(performance.now() - start).toBeLessThan(1_200)
+    expect(performance.now() - start).toBeLessThan(2_500)
     expect(gpus).toEqual([])
     expect(reports).toMatchObject([{ outcome: 'hung', message: 'driver hung: nvidia-smi did not answer within 0.3 s' }])
   })

@@ -25,21 +25,21 @@ describe('running a tool', () => {
     const machine = await fakeMachine({ tool: "trap '' TERM; while :; do /bin/sleep 1; done" })
     const start = performance.now()
     expect(await runTool('tool', [], machine, { timeoutMs: 200 })).toEqual({ kind: 'hung' })
-    expect(performance.now() - start).toBeLessThan(1_000)
+    expect(performance.now() - start).toBeLessThan(2_000)
   })
 
   test('a tool that no kill reaches and that keeps its pipe open is not waited for', async () => {
     const machine = await fakeMachine({ tool: '/usr/bin/setsid /bin/sleep 3' })
     const start = performance.now()
     expect(await runTool('tool', [], machine, { timeoutMs: 200 })).toEqual({ kind: 'hung' })
-    expect(performance.now() - start).toBeLessThan(1_000)
+    expect(performance.now() - start).toBeLessThan(2_000)
   })
 
   test('a tool that ended while a child of its own holds the pipe has answered', async () => {
     const machine = await fakeMachine({ tool: 'echo answer; /usr/bin/setsid /bin/sleep 3 &' })
     const start = performance.now()
     expect(await runTool('tool', [], machine, { timeoutMs: 2_500 })).toMatchObject({ kind: 'ran', stdout: 'answer\n' })
-    expect(performance.now() - start).toBeLessThan(1_500)
+    expect(performance.now() - start).toBeLessThan(2_000)
   })
 
   test('100 MB of output stop at the limit', async () => {

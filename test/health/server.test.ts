@@ -153,7 +153,7 @@ describe('a server that is not there', () => {
     })
     const start = performance.now()
     const report = await probe(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, undefined, 300)
-    expect(performance.now() - start).toBeLessThan(900)
+    expect(performance.now() - start).toBeLessThan(2_500)
     expect(report).toMatchObject({ state: 'critical', message: 'no answer within 0.3 s' })
   })
 
@@ -179,7 +179,7 @@ describe('side by side', () => {
       machine,
       timeoutMs: 400,
     })
-    expect(performance.now() - start).toBeLessThan(1_200)
+    expect(performance.now() - start).toBeLessThan(2_500)
     expect(servers.map(({ state }) => state)).toEqual(['critical', 'ok'])
     expect(local?.reports).toMatchObject([{ outcome: 'hung' }])
     expect(overran).toBe(false)
