@@ -57,16 +57,21 @@ export async function main(argv: readonly string[], { commands }: MainOptions = 
     printStack(error)
     return code
   }
-  process.once('uncaughtException', (error) => process.exit(fail(error)))
-  process.on('SIGINT', () => {
+  const crash = (error: Error) => process.exit(fail(error))
+  const interrupt = () => {
     const handled = called.command?.handlesInterrupts || process.listenerCount('SIGINT') > 1
     if (!handled) process.exit(called.exitCodes.interrupted ?? EXIT_CODES.interrupted)
-  })
+  }
+  process.on('uncaughtException', crash)
+  process.on('SIGINT', interrupt)
   try {
     const { dispatch } = await import('./dispatch.ts') // oclif is slow to load, and --version needs none of it
     const ended = await dispatch(argv, { pjson: used, root, called })
     return typeof ended === 'number' ? ended : say(ended)
   } catch (error) {
     return exitOf(error) ?? fail(error)
+  } finally {
+    process.off('uncaughtException', crash)
+    process.off('SIGINT', interrupt)
   }
 }

@@ -1,4 +1,4 @@
-import { type BigIntStats, type FSWatcher, stat, watch } from 'node:fs'
+import { type BigIntStats, type FSWatcher, stat, statSync, watch } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 
 export interface WatchOptions {
@@ -19,9 +19,18 @@ function fingerprint(found: BigIntStats | undefined): string {
   return found ? `${found.dev}:${found.ino}:${found.size}:${found.mtimeNs}:${found.ctimeNs}` : 'none'
 }
 
+function statOrNothing(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true })
+  } catch {
+    return undefined // not there, or not to be looked at: its coming is a change
+  }
+}
+
 /**
  * Calls `onChange` after any of the files was replaced, edited in place, deleted or made. The folders are watched, since a
  * rename leaves a watch on the old file; a poll beside it sees what sends no events (network folders, a symlink's target).
+ * What changes after this call is seen: read the files after it, and no change falls between.
  * Holds nothing open that would keep the process alive.
  */
 export function watchFiles(
@@ -30,7 +39,7 @@ export function watchFiles(
   { quietMs = 250, maxMs = 750, pollMs = 500 }: WatchOptions = {},
 ): Watch {
   const paths = files.map((file) => resolve(file))
-  const seen = new Map<string, string>()
+  const seen = new Map(paths.map((path) => [path, fingerprint(statOrNothing(path))]))
   const watchers = new Map<string, FSWatcher>()
   let timer: NodeJS.Timeout | undefined
   let firstChange: number | undefined
@@ -70,9 +79,9 @@ export function watchFiles(
     for (const path of paths) {
       stat(path, { bigint: true }, (error, found) => {
         const now = fingerprint(error ? undefined : found)
-        const before = seen.get(path)
+        if (seen.get(path) === now) return
         seen.set(path, now)
-        if (before !== undefined && before !== now) changed()
+        changed()
       })
     }
   }
@@ -83,7 +92,6 @@ export function watchFiles(
     look()
   }, pollMs).unref()
   for (const folder of folders) watchFolder(folder)
-  look()
 
   return {
     close() {

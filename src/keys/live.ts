@@ -223,9 +223,6 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
     arm()
   }
 
-  for (const source of sources) readSource(source, true)
-  adopt(true)
-
   const live: LiveKeys = {
     find: (digest) => byDigest.get(digest) ?? gone.get(digest),
     findById: (id) => byId.get(id) ?? goneById.get(id),
@@ -249,5 +246,12 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
 
   const files = [...(keyring === undefined ? [] : [keyring]), ...keyFiles]
   if (hooks.watch !== false && files.length > 0) watch = watchFiles(files, () => live.reload(), hooks.watch)
+  try {
+    for (const source of sources) readSource(source, true) // after the watch began: no change falls between
+  } catch (error) {
+    live.close()
+    throw error
+  }
+  adopt(true)
   return live
 }

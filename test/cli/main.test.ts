@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
 import { makeKey } from '../../src/keys/format.ts'
 import { RUN, runCli, startCli } from '../support/cli.ts'
@@ -75,16 +76,21 @@ test('no command repeats a surplus argument or the value of an unknown flag, be 
     )
     lines.push(['keys', 'list', '--keyring', `/dev/null/${secret}`], ['keygen', '--out', `/dev/null/${secret}`])
   }
-  const waiting = [...lines]
-  const work = async () => {
-    for (let args = waiting.pop(); args; args = waiting.pop()) {
-      const { stdout, stderr, exitCode } = await runCli(args, { env: { DEBUG: undefined } })
-      const said = stdout + stderr
-      for (const secret of secrets) expect(said.includes(secret.slice(6)), `${args[0]} ${args[1]}`).toBe(false)
-      expect(exitCode, said).toBeGreaterThan(0)
-    }
+  const child = startCli([], { script: join(import.meta.dirname, '../support/run-lines.ts') })
+  child.stdin.end(JSON.stringify(lines))
+  const said: { output: string; code: number }[] = JSON.parse(await text(child.stdout))
+  expect(said).toHaveLength(lines.length)
+  for (const [index, { output, code }] of said.entries()) {
+    const line = lines[index]!.map((word) => (secrets.some((secret) => word.includes(secret)) ? 'SECRET' : word)).join(
+      ' ',
+    )
+    for (const secret of secrets) expect(output.includes(secret.slice(6)), line).toBe(false)
+    expect({ line, code, says: output.length > 0 }).toEqual({
+      line,
+      code: expect.toSatisfy((each) => each > 0),
+      says: true,
+    })
   }
-  await Promise.all([work(), work(), work()])
 })
 
 test('a key in argv is called one, with the better ways', async () => {

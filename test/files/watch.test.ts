@@ -26,15 +26,14 @@ function watched(paths: string[], options: WatchOptions = FAST) {
   }
 }
 
-/** Long enough for the first look at the files to have come back. */
-const settle = () => new Promise((resolve) => setTimeout(resolve, 30))
+/** Longer than the quiet time: what was to be told has been. */
+const quiet = () => new Promise((resolve) => setTimeout(resolve, 80))
 
 test('an atomic replace, an edit in place, a deletion and a new file are each told', async () => {
   const folder = temporaryFolder()
   const path = join(folder, 'keys')
   writeFileSync(path, 'one')
   const { next } = watched([path])
-  await settle()
   const change = async (act: () => void) => {
     const told = next()
     act()
@@ -53,7 +52,6 @@ test('a burst of changes is told once it is quiet, and never later than the limi
   const path = join(temporaryFolder(), 'keys')
   writeFileSync(path, '')
   const { next, count } = watched([path], { quietMs: 100, maxMs: 250, pollMs: 5_000 })
-  await settle()
   const start = performance.now()
   const told = next()
   const writer = setInterval(() => writeFileSync(path, String(performance.now())), 20)
@@ -68,10 +66,8 @@ test('other files in the folder are not told', async () => {
   const path = join(folder, 'keys')
   writeFileSync(path, 'one')
   const { next, count } = watched([path])
-  await settle()
   writeFileSync(join(folder, 'other'), 'x')
-  await settle()
-  await settle()
+  await quiet()
   expect(count()).toBe(0)
   const told = next()
   writeFileSync(path, 'two')
@@ -86,7 +82,6 @@ test('the poll sees what sends no events: the target of a symbolic link, a folde
   mkdirSync(join(folder, 'here'))
   symlinkSync(target, join(folder, 'here', 'keys'))
   const { next } = watched([join(folder, 'here', 'keys'), join(folder, 'later', 'keys')], { ...FAST, pollMs: 25 })
-  await settle()
   let told = next()
   writeFileSync(target, 'two')
   await told
@@ -103,10 +98,8 @@ test('nothing is told after close', async () => {
   const path = join(temporaryFolder(), 'keys')
   writeFileSync(path, 'one')
   const { watch, count } = watched([path])
-  await settle()
   writeFileSync(path, 'two')
   watch.close()
-  await settle()
-  await settle()
+  await quiet()
   expect(count()).toBe(0)
 })

@@ -22,7 +22,6 @@ async function open(from: Partial<KeySources>, hooks: LiveHooks = {}) {
   live.onDeath((id) => deaths.push(id))
   /** Until the files have been read again because of what `act` does. */
   const after = async <T>(act: () => T | Promise<T>): Promise<T> => {
-    await new Promise((resolve) => setTimeout(resolve, 20)) // the watch has had its first look
     const reloaded = new Promise<void>((resolve) => (wake = resolve))
     const result = await act()
     await reloaded

@@ -11,6 +11,8 @@ export interface CliOptions {
   /** For COMFY_AUTH_HOME; a new one, removed with the test, where left out. */
   readonly home?: string
   readonly uid?: number
+  /** In place of bin/run.js. */
+  readonly script?: string
 }
 
 export interface CliResult {
@@ -39,8 +41,8 @@ function cleanEnvironment(): Record<string, string | undefined> {
 }
 
 /** Starts the built command line (bin/run.js) with a comfy-auth home of its own. */
-export function startCli(args: readonly string[], { env, cwd, home, uid }: CliOptions = {}) {
-  return spawn(process.execPath, [RUN, ...args], {
+export function startCli(args: readonly string[], { env, cwd, home, uid, script }: CliOptions = {}) {
+  return spawn(process.execPath, [script ?? RUN, ...args], {
     cwd,
     env: { ...cleanEnvironment(), NO_COLOR: '1', COMFY_AUTH_HOME: home ?? temporaryFolder(), ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),
