@@ -89,12 +89,9 @@ function fieldsOf(body: string): Fields {
 
 const ROLES = ['viewer', 'user', 'admin']
 
-/** The role that a 403 of ours names, in a member of its own or in its message. */
-function roleNeeded(answer: Fields): string | undefined {
-  for (const value of [answer.role, answer.roleNeeded, answer.role_needed]) {
-    if (typeof value === 'string' && ROLES.includes(value)) return value
-  }
-  return ROLES.find((role) => typeof answer.message === 'string' && new RegExp(`\\b${role}\\b`).test(answer.message))
+/** The role that a 403 of our proxy names. */
+function roleNeeded({ role_needed: role }: Fields): string | undefined {
+  return typeof role === 'string' && ROLES.includes(role) ? role : undefined
 }
 
 function redirectTarget(location: string | undefined, base: string): string {

@@ -4,7 +4,7 @@ import { interrupted } from './client-errors.ts'
 import type { ComfyEvent } from './events.ts'
 import { type Ending, lookupPrompt } from './lookup.ts'
 import { type ComfySocket, openSocket, type SocketState } from './socket.ts'
-import { createTracker, type RunEvent, type SocketImage } from './track.ts'
+import { createTracker, type RunEvent, SOCKET_OUTPUT, type SocketImage } from './track.ts'
 import type { Workflow } from './workflow.ts'
 
 /** How following a prompt ended. `unknown`: the server has forgotten it, and whether it ran cannot be known. */
@@ -29,9 +29,12 @@ export interface FollowOptions {
   readonly patienceMs?: number | undefined
 }
 
-/** After execution_success ComfyUI saves, then writes the history: looks come at this pace, and for this long. */
+/** After execution_success ComfyUI saves, then writes the history: looks begin at this pace, and last so long. */
 const SOON_MS = 60
 const ENTRY_WAIT_MS = 20_000
+
+/** How long the last frame may come behind the history entry. */
+const PICTURE_WAIT_MS = 3_000
 
 /** Node's timers end at once beyond this. */
 const MAX_TIMER_MS = 2 ** 31 - 1
@@ -62,6 +65,9 @@ export async function followPrompt(options: FollowOptions): Promise<Outcome> {
   let wake = (): void => {}
   let woken = false
   let endedAt: number | undefined
+  let doneAt: number | undefined
+  let soonLooks = 0
+  let socketEnded = false
   let failedEnding: Ending | undefined
   let live: boolean | undefined
   let absent = 0
@@ -80,6 +86,8 @@ export async function followPrompt(options: FollowOptions): Promise<Outcome> {
       failedEnding = { status: 'interrupted', node: event.node, outputs: tracker.outputs }
     if (event.type === 'success' || failedEnding || (event.type === 'executing' && event.node === undefined)) {
       endedAt ??= performance.now()
+      // the very last frame: nothing of this prompt comes behind it
+      if (event.type === 'executing') socketEnded = true
       poke()
     }
   }
@@ -94,7 +102,7 @@ export async function followPrompt(options: FollowOptions): Promise<Outcome> {
 
   /** Until the next look is due, an event asks for one, or the time is over. */
   async function pause(): Promise<void> {
-    const wait = endedAt === undefined ? (live ? pollMs : pollMs / 3) : SOON_MS
+    const wait = endedAt === undefined ? (live ? pollMs : pollMs / 3) : Math.min(SOON_MS * 1.3 ** soonLooks++, 1_000)
     const left = timeoutMs === undefined ? wait : Math.max(0, startedAt + timeoutMs - performance.now())
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, Math.min(wait, left))
@@ -112,11 +120,24 @@ export async function followPrompt(options: FollowOptions): Promise<Outcome> {
     })
   }
 
+  /** Pictures that come over the socket alone may still be on their way when the history has the prompt already. */
+  function awaitsPictures(): boolean {
+    if (
+      !live ||
+      socketEnded ||
+      ![...(workflow?.nodes.values() ?? [])].some(({ classType }) => classType === SOCKET_OUTPUT)
+    )
+      return false
+    doneAt ??= performance.now()
+    endedAt ??= doneAt
+    return performance.now() - doneAt < PICTURE_WAIT_MS
+  }
+
   /** One look at the server. Undefined: not yet. */
   async function look(): Promise<Outcome | undefined> {
     const where = await lookupPrompt(client, promptId, signal)
     lastContact = performance.now()
-    if (where.state === 'done') return { ...where.ending, images: tracker.images }
+    if (where.state === 'done' && !awaitsPictures()) return { ...where.ending, images: tracker.images }
     absent = where.state === 'absent' ? absent + 1 : 0
     if (where.state === 'pending' && where.ahead !== ahead) {
       ahead = where.ahead

@@ -9,7 +9,7 @@ import { outputFiles, outputTexts, prepareOutputDir, saveOutput, saveSocketImage
 import { plain } from './plain.ts'
 import { openSocket } from './socket.ts'
 import { describeProblem, type NodeProblem, type Submission, type SubmitOptions, submitPrompt } from './submit.ts'
-import type { RunEvent } from './track.ts'
+import { type RunEvent, SOCKET_OUTPUT } from './track.ts'
 import { describeNode, type Workflow } from './workflow.ts'
 
 export { cancelPrompt } from './cancel.ts'
@@ -187,6 +187,13 @@ export async function runPrompt(options: RunOptions): Promise<RunResult> {
     const error = outcomeError(outcome, promptId, prompt)
     if (error || outcome.status !== 'success') throw error
     const outputs = await collectOutputs(outcome, options)
+    for (const { id, classType } of prompt.nodes.values()) {
+      if (classType !== SOCKET_OUTPUT || outcome.images.some(({ node }) => node === id)) continue
+      onEvent?.({
+        type: 'warning',
+        message: `node ${plain(id, { limit: 40 })} (${SOCKET_OUTPUT}) sent no picture over the socket`,
+      })
+    }
     return { promptId, status: 'success', outputs, texts: outputTexts(outcome.outputs), problems }
   } finally {
     socket.close()

@@ -37,7 +37,7 @@ const MAX_RETRY_MS = 5_000
 const MAX_FRAME_BYTES = 512 * 1024 * 1024
 const MAX_KEPT_EVENTS = 10_000
 
-/** First message: previews then come as type 4 with their node, and type 1 is left to SaveImageWebsocket's pictures. */
+/** First message: previews then come as type 4, which names their node and prompt; type 1 names neither. */
 const FEATURES = JSON.stringify({ type: 'feature_flags', data: { supports_preview_metadata: true } })
 
 function bytes(data: RawData): Buffer {

@@ -132,8 +132,10 @@ export async function submitPrompt(options: SubmitOptions): Promise<Submission> 
     throw notComfy(client, 'it takes a prompt and names no prompt_id')
   const problems = readNodeErrors(answer.node_errors, workflow)
   if (options.strict && problems.length > 0) {
-    await cancelPrompt(client, answer.prompt_id)
-    throw refusal({ ...answer, error: { message: 'some of its outputs, and --strict wants all' } }, workflow)
+    const gone = await cancelPrompt(client, answer.prompt_id).catch(() => undefined)
+    const fate = gone ? 'cancelled' : `not to be cancelled, as prompt ${answer.prompt_id}`
+    const message = `a part of its outputs, and --strict wants all; the rest is ${fate}`
+    throw refusal({ ...answer, error: { message } }, workflow)
   }
   return { promptId: answer.prompt_id, clientId, problems }
 }

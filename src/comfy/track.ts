@@ -42,8 +42,8 @@ export interface Tracker {
   readonly images: readonly SocketImage[]
 }
 
-/** Nodes whose type-1 frames are their output and not a preview. */
-const SOCKET_OUTPUT = 'SaveImageWebsocket'
+/** Its previews are its output, and stand in no history. */
+export const SOCKET_OUTPUT = 'SaveImageWebsocket'
 
 /** Follows one prompt through its frames and says what a person wants to know of it, each thing once. */
 export function createTracker(
@@ -115,8 +115,12 @@ export function createTracker(
       case 'text':
         emit({ type: 'text', node: event.node, title: title(event.node), text: event.text })
         return
-      case 'preview':
-        emit({ type: 'preview', node: event.node ?? current, mime: event.mime, image: event.image })
+      case 'preview': {
+        const node = event.node ?? current
+        if (node !== undefined && workflow?.nodes.get(node)?.classType === SOCKET_OUTPUT) {
+          images.push({ node, mime: event.mime, image: event.image })
+        } else emit({ type: 'preview', node, mime: event.mime, image: event.image })
+      }
     }
   }
 
@@ -126,10 +130,7 @@ export function createTracker(
     take(event) {
       if (event.type === 'preview' && event.promptId === undefined) {
         // type 1 names no prompt and may be another's: it is ours only while a node of ours runs
-        if (current === undefined) return
-        if (workflow?.nodes.get(current)?.classType === SOCKET_OUTPUT)
-          images.push({ node: current, mime: event.mime, image: event.image })
-        else takeOwn(event)
+        if (current !== undefined) takeOwn(event)
         return
       }
       if (event.type === 'text') {

@@ -122,7 +122,7 @@ with --key-command the command is kept in its place and run each time. What is m
         throw rejected(error, url)
       })
       .finally(() => client.close())
-    store.save(name, { url, ...credential, savedAt: new Date().toISOString() })
+    await store.save(name, { url, ...credential, savedAt: new Date().toISOString() })
     if (isExposed(store.path)) this.caution(`Others can read profiles.json: chmod 600 '${store.path}'`)
 
     if (check.lock === 'none' && key !== undefined)

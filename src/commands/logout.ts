@@ -39,7 +39,7 @@ export default class Logout extends Command {
             : 'Nothing is stored; there is nothing to do.',
       })
     }
-    for (const each of removed) store.remove(each)
+    for (const each of removed) await store.remove(each)
     this.log(removed.length === 0 ? 'Nothing is stored.' : `Forgot ${removed.join(', ')}.`)
     return { removed }
   }

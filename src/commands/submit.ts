@@ -135,6 +135,10 @@ Nothing is ever overwritten. Ctrl-C cancels the prompt on the server.`
     const onEvent = (event: RunEvent): void => {
       const told = tell(event)
       if (told) progress.update(told)
+      if (event.type === 'warning') {
+        progress.done()
+        this.caution(event.message)
+      }
     }
     const report = (item: BatchItem): void => {
       progress.done()

@@ -1,6 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
 import { basename, dirname, extname } from 'node:path'
-import Conf from 'conf'
 import { ComfyAuthError } from '../errors.ts'
 import { ensureDir, paths } from '../files/home.ts'
 import { readPrivate } from '../files/private.ts'
@@ -22,11 +21,11 @@ export interface ProfileStore {
   names(): string[]
   get(name: string): Profile | undefined
   /** Stores it and makes it the current one. */
-  save(name: string, profile: Profile): void
+  save(name: string, profile: Profile): Promise<void>
   /** Makes it the current one. */
-  use(name: string): void
+  use(name: string): Promise<void>
   /** Takes it away; another becomes current only by `use`. */
-  remove(name: string): void
+  remove(name: string): Promise<void>
 }
 
 interface Stored {
@@ -100,11 +99,13 @@ export function openProfiles(path = paths().profiles): ProfileStore {
       throw usage('profiles.json is not JSON.', 'Mend it by hand, or delete it and log in again.', error)
     }
   }
-  function change(edit: (stored: Stored) => void): void {
+  async function change(edit: (stored: Stored) => void): Promise<void> {
     const stored = read()
     edit(stored)
     ensureDir(dirname(path)) // before conf, which would make it 0755
     const extension = extname(path)
+    // only here: conf's file writer puts handlers of its own on SIGINT, which raise it once more
+    const { default: Conf } = await import('conf')
     try {
       const conf = new Conf<Record<string, unknown>>({
         cwd: dirname(path),
@@ -143,9 +144,9 @@ export function openProfiles(path = paths().profiles): ProfileStore {
       const { profiles } = read()
       return Object.hasOwn(profiles, name) ? profiles[name] : undefined
     },
-    save: (name, profile) => {
+    save: async (name, profile) => {
       checkProfileName(name)
-      change((stored) => {
+      await change((stored) => {
         stored.profiles = { ...stored.profiles, [name]: profile }
         stored.current = name
       })

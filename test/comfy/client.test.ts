@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { checkServer, probeRole } from '../../src/comfy/check-server.ts'
 import { type ComfyClient, createClient } from '../../src/comfy/client.ts'
 import { parseServerUrl } from '../../src/comfy/server-url.ts'
+import type { ComfyAuthError } from '../../src/errors.ts'
 import { type Fake, type Route, startFake } from './fake.ts'
 
 const KEY = 'a key of 8 or more'
@@ -66,7 +67,7 @@ describe('what a status means', () => {
     ['401 with a key', status(401, '{"error":"Unauthorized"}'), 'unauthorised', 'does not accept the key'],
     [
       '403 of a role',
-      status(403, '{"error":"Forbidden","message":"This needs a key of role admin."}'),
+      status(403, '{"error":"Forbidden","message":"It needs the role admin; yours is viewer.","role_needed":"admin"}'),
       'unauthorised',
       'to keys of role admin only',
     ],
@@ -86,7 +87,7 @@ describe('what a status means', () => {
     ],
   ])('%s', async (_name, route, kind, words) => {
     const comfy = await start({ 'GET /system_stats': route })
-    const error = await comfy.systemStats().catch((thrown) => thrown)
+    const error = (await comfy.systemStats().catch((thrown: unknown) => thrown)) as ComfyAuthError
     expect({ kind: error.kind, words: `${error.message} ${error.remedy}` }).toEqual({
       kind,
       words: expect.stringContaining(words),
@@ -103,7 +104,7 @@ describe('what a status means', () => {
 
   test('a server that echoes the key does not get it into our words', async () => {
     const comfy = await start({ 'GET /system_stats': status(403, JSON.stringify({ message: `bad ${KEY} \u001b[2J` })) })
-    const error = await comfy.systemStats().catch((thrown) => thrown)
+    const error = (await comfy.systemStats().catch((thrown: unknown) => thrown)) as ComfyAuthError
     expect(error.message).toContain('bad [key]')
     expect(error.message).not.toContain('\u001b')
   })

@@ -19,16 +19,16 @@ afterEach(() => rm(root, { recursive: true, force: true }))
 const savedAt = ''
 
 /** A current profile, another one, and the environment's key. */
-function furnish(): void {
-  store.save('studio', { url: 'https://studio.example', key: 'studio key', savedAt })
-  store.save('home', { url: 'http://home.example:8189', key: 'home key', savedAt })
+async function furnish(): Promise<void> {
+  await store.save('studio', { url: 'https://studio.example', key: 'studio key', savedAt })
+  await store.save('home', { url: 'http://home.example:8189', key: 'home key', savedAt })
 }
 
 const env = { COMFYUI_API_KEY: 'environment key' }
 
 describe('which URL, with which key', () => {
   test('a URL from the flag goes with the environment key', async () => {
-    furnish()
+    await furnish()
     expect(await resolveServer({ url: 'http://flag.example' }, env, store)).toEqual({
       url: 'http://flag.example',
       key: 'environment key',
@@ -37,7 +37,7 @@ describe('which URL, with which key', () => {
   })
 
   test('a URL from the environment goes with it too, and is told as such', async () => {
-    furnish()
+    await furnish()
     const resolved = await resolveServer(
       { url: 'http://env.example' },
       { ...env, COMFY_AUTH_URL: 'http://env.example' },
@@ -50,7 +50,7 @@ describe('which URL, with which key', () => {
   })
 
   test("a profile brings its own key: the environment's does not go to its server", async () => {
-    furnish()
+    await furnish()
     expect(await resolveServer({ profile: 'studio' }, env, store)).toMatchObject({
       url: 'https://studio.example',
       key: 'studio key',
@@ -64,7 +64,7 @@ describe('which URL, with which key', () => {
   })
 
   test('a profile without a key gets none from the environment', async () => {
-    store.save('open', { url: 'http://open.example', savedAt })
+    await store.save('open', { url: 'http://open.example', savedAt })
     const resolved = await resolveServer({ profile: 'open' }, env, store)
     expect(resolved).not.toHaveProperty('key')
     expect(resolved.from.key.kind).toBe('none')
@@ -79,7 +79,7 @@ describe('which URL, with which key', () => {
   })
 
   test("a URL without a key of its own gets that of a profile for the very same server, and no other's", async () => {
-    furnish()
+    await furnish()
     expect(await resolveServer({ url: 'https://STUDIO.example/' }, {}, store)).toMatchObject({
       key: 'studio key',
       profile: 'studio',
@@ -95,7 +95,7 @@ describe('which URL, with which key', () => {
   })
 
   test('--profile wins over COMFY_AUTH_URL, and --url over COMFY_AUTH_PROFILE', async () => {
-    furnish()
+    await furnish()
     const url = 'http://env.example'
     expect(await resolveServer({ profile: 'studio', url }, { COMFY_AUTH_URL: url }, store)).toMatchObject({
       url: 'https://studio.example',
@@ -106,7 +106,7 @@ describe('which URL, with which key', () => {
   })
 
   test('both as flags is a question back', async () => {
-    furnish()
+    await furnish()
     await expect(resolveServer({ profile: 'studio', url: 'http://x' }, {}, store)).rejects.toMatchObject({
       kind: 'usage',
       message: '--url and --profile both name a server.',
@@ -114,7 +114,7 @@ describe('which URL, with which key', () => {
   })
 
   test('an unknown profile is answered with those there are', async () => {
-    furnish()
+    await furnish()
     await expect(resolveServer({ profile: 's3cret' }, {}, store)).rejects.toMatchObject({
       kind: 'usage',
       message: 'There is no profile of that name.',
@@ -125,7 +125,7 @@ describe('which URL, with which key', () => {
 
 describe('where the key is read from', () => {
   test('--key-file wins over the environment, with a URL and with a profile', async () => {
-    furnish()
+    await furnish()
     const file = join(root, 'key')
     await writeFile(file, '# a comment\n\n  file key  \r\nanother\n')
     for (const flags of [{ url: 'http://x' }, { profile: 'studio' }]) {
@@ -154,7 +154,7 @@ describe('where the key is read from', () => {
   })
 
   test("a profile's command is run at each use", async () => {
-    store.save('manager', { url: 'http://x', keyCommand: "printf 'command key\\nmore'", savedAt })
+    await store.save('manager', { url: 'http://x', keyCommand: "printf 'command key\\nmore'", savedAt })
     expect(await resolveServer({}, env, store)).toMatchObject({
       key: 'command key',
       from: { key: { kind: 'profile', name: 'manager, its key command' } },

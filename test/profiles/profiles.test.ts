@@ -17,7 +17,7 @@ afterEach(() => rm(root, { recursive: true, force: true }))
 const studio = { url: 'https://gpu.example.com', key: 'a secret key', savedAt: '2026-11-24T00:00:00.000Z' }
 
 test('what is saved is there, current, in a 0600 file of a 0700 folder', async () => {
-  openProfiles(path).save('studio', studio)
+  await openProfiles(path).save('studio', studio)
   const again = openProfiles(path)
   expect([again.names(), again.current(), again.get('studio')]).toEqual([['studio'], 'studio', studio])
   expect(((await stat(path)).mode & 0o777).toString(8)).toBe('600')
@@ -26,10 +26,10 @@ test('what is saved is there, current, in a 0600 file of a 0700 folder', async (
 })
 
 test('a file that others could read is 0600 after the next save', async () => {
-  openProfiles(path).save('studio', studio)
+  await openProfiles(path).save('studio', studio)
   await chmod(path, 0o644)
   expect(isExposed(path)).toBe(true)
-  openProfiles(path).save('home', { ...studio, url: 'http://127.0.0.1:8189' })
+  await openProfiles(path).save('home', { ...studio, url: 'http://127.0.0.1:8189' })
   expect(isExposed(path)).toBe(false)
 })
 
@@ -39,33 +39,33 @@ test('looking makes no file', async () => {
   await expect(stat(join(root, 'config'))).rejects.toMatchObject({ code: 'ENOENT' })
 })
 
-test('two stores over one file keep what both save', () => {
+test('two stores over one file keep what both save', async () => {
   const [one, other] = [openProfiles(path), openProfiles(path)]
-  one.save('a', studio)
-  other.save('b', studio)
-  one.use('a')
+  await one.save('a', studio)
+  await other.save('b', studio)
+  await one.use('a')
   expect([other.names(), other.current()]).toEqual([['a', 'b'], 'a'])
 })
 
-test('the current one that is removed leaves no current one', () => {
+test('the current one that is removed leaves no current one', async () => {
   const store = openProfiles(path)
-  store.save('a', studio)
-  store.save('b', studio)
-  store.remove('b')
+  await store.save('a', studio)
+  await store.save('b', studio)
+  await store.remove('b')
   expect([store.names(), store.current()]).toEqual([['a'], undefined])
 })
 
-test('an unknown name is answered with those there are, and not repeated', () => {
+test('an unknown name is answered with those there are, and not repeated', async () => {
   const store = openProfiles(path)
-  store.save('a', studio)
-  expect(() => store.use('s3cret')).toThrow(
+  await store.save('a', studio)
+  await expect(store.use('s3cret')).rejects.toEqual(
     expect.objectContaining({ kind: 'usage', message: expect.not.stringContaining('s3cret'), remedy: 'There are: a.' }),
   )
-  expect(() => store.remove('constructor')).toThrow('There is no profile of that name')
+  await expect(store.remove('constructor')).rejects.toThrow('There is no profile of that name')
 })
 
-test.each(['', '-x', 'a/b', '__proto__', 'x'.repeat(65), 'a b'])('%j is no name', (name) => {
-  expect(() => openProfiles(path).save(name, studio)).toThrow('That is no name for a profile')
+test.each(['', '-x', 'a/b', '__proto__', 'x'.repeat(65), 'a b'])('%j is no name', async (name) => {
+  await expect(openProfiles(path).save(name, studio)).rejects.toThrow('That is no name for a profile')
 })
 
 describe('a damaged file is named with the field, and not overwritten', () => {
@@ -78,10 +78,10 @@ describe('a damaged file is named with the field, and not overwritten', () => {
     ['{"current": 3}', 'current is not a name'],
     ['{"profiles": {"a b": {}}}', 'profiles[0] has a name that is none'],
   ])('%s', async (text, expected) => {
-    openProfiles(path).save('a', studio)
+    await openProfiles(path).save('a', studio)
     await writeFile(path, text)
-    for (const act of [() => openProfiles(path).names(), () => openProfiles(path).save('b', studio)]) {
-      expect(act).toThrow(expect.objectContaining({ kind: 'usage', message: expect.stringContaining(expected) }))
+    for (const act of [async () => openProfiles(path).names(), () => openProfiles(path).save('b', studio)]) {
+      await expect(act()).rejects.toMatchObject({ kind: 'usage', message: expect.stringContaining(expected) })
     }
     expect(await readFile(path, 'utf8')).toBe(text)
   })

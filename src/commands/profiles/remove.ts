@@ -15,7 +15,7 @@ export default class ProfilesRemove extends Command {
   async run(): Promise<RemoveResult> {
     const { args } = await this.parse(ProfilesRemove)
     const store = openProfiles()
-    store.remove(args.name)
+    await store.remove(args.name)
     this.log(`Forgot ${args.name}.`)
     return { removed: args.name, current: store.current() ?? null }
   }

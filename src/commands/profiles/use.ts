@@ -17,7 +17,7 @@ export default class ProfilesUse extends Command {
   async run(): Promise<UseResult> {
     const { args } = await this.parse(ProfilesUse)
     const store = openProfiles()
-    store.use(args.name)
+    await store.use(args.name)
     const { url } = store.get(args.name)!
     this.log(`Using profile ${args.name}: ${url}`)
     return { current: args.name, url }
