@@ -44,6 +44,8 @@ export interface ProxyOptions {
   readonly accessLog?: boolean
   readonly maxConnections?: number | undefined
   readonly maxConnectionsPerAddress?: number | undefined
+  /** Within which a head has to be whole. */
+  readonly headMs?: number
   /** What may wait for one WebSocket client, and for all of them. */
   readonly socketBufferBytes?: number | undefined
   readonly socketTotalBytes?: number | undefined

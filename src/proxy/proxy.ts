@@ -193,6 +193,7 @@ async function listenAll(
   const listeners: Listener[] = []
   const limits = {
     ...SERVER_LIMITS,
+    headMs: options.headMs ?? SERVER_LIMITS.headMs,
     connections: options.maxConnections ?? SERVER_LIMITS.connections,
     connectionsPerAddress: options.maxConnectionsPerAddress ?? SERVER_LIMITS.connectionsPerAddress,
   }

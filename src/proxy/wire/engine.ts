@@ -112,7 +112,7 @@ export function createEngine(services: EngineServices): Engine {
 
   function forward(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: ForwardDecision) {
     const exchange = new Exchange(request, response, facts, decision, services)
-    response.once('close', () => {
+    response.on('close', () => {
       if (!response.writableFinished) exchange.clientGone()
       if (audit)
         record(facts, decision.account, { event: 'request', status: response.statusCode, bytes: exchange.bytes })

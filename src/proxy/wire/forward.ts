@@ -10,6 +10,7 @@ import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
 
 /** An index page longer than this passes as it is. */
 const INDEX_BYTES = 2 * 1024 * 1024
+const SMALL_BYTES = 16 * 1024
 /** An answer to POST /prompt longer than this teaches nothing. */
 const LEARN_BYTES = 256 * 1024
 
@@ -218,8 +219,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (statusText && PLAIN.test(statusText)) this.#response.writeHead(this.#status, statusText, headers as string[])
     else this.#response.writeHead(this.#status, headers as string[])
     this.#headed = true
-    // A head whose body is not here yet goes out by itself; else the two share one write.
-    process.nextTick(flushHead, this)
+    // A head whose body is not here yet goes out by itself; a small answer waits, so that the two share one write.
+    if (this.#left === undefined || this.#left > SMALL_BYTES) process.nextTick(flushHead, this)
   }
 
   /** Called in the tick after the head was made. */
@@ -234,7 +235,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.#left -= chunk.length
       if (this.#left === 0 && this.#request.complete) {
         this.#ended = true
-        this.#response.end(chunk)
+        // As a string it shares one buffer with the head.
+        if (chunk.length <= SMALL_BYTES) this.#response.end(chunk.toString('latin1'), 'latin1')
+        else this.#response.end(chunk)
         return
       }
     }

@@ -105,7 +105,7 @@ export class PongFilter {
     const frame = Buffer.concat(this.#held)
     if (!this.#tracker.atBoundary && frame.length < LONGEST_CONTROL) return
     this.#held = []
-    if (this.#tracker.atBoundary && this.#isOurs(frame)) this.#expected--
+    if (this.#expected > 0 && this.#tracker.atBoundary && this.#isOurs(frame)) this.#expected--
     else passed.push(frame) // too long for a pong is somebody's mistake, and goes on as it came
   }
 
