@@ -1,5 +1,6 @@
 import { createClient } from '../comfy/client.ts'
 import { ComfyAuthError } from '../errors.ts'
+import { showBytes } from './format.ts'
 import type { State } from './state.ts'
 import { readSummary, type Summary, summarise, UNAVAILABLE } from './summary.ts'
 
@@ -54,7 +55,7 @@ export async function probeServer(target: ServerTarget, timeoutMs: number): Prom
   })
   try {
     const answer = await client.health(deadline)
-    responseSeconds = (performance.now() - startedMs) / 1000
+    responseSeconds = Math.round(performance.now() - startedMs) / 1000
     const ours = readSummary(answer)
     known = ours ?? UNAVAILABLE
     if (ours?.status === 'unavailable') {
@@ -102,10 +103,19 @@ function failed(
   return report(error.kind === 'unauthorised' ? 'unknown' : 'critical', message, { remedy: error.remedy })
 }
 
-function said({ queue }: Summary, version: string | null, responseSeconds: number): string {
-  const counts = queue.pending === null ? 'queue unknown' : `${queue.running} running, ${queue.pending} pending`
-  const answered = `answered in ${Math.round(responseSeconds * 1000)} ms`
-  return `ComfyUI${version === null ? '' : ` ${version}`}, ${counts}, ${answered}`
+function said({ queue, device, vram }: Summary, version: string | null, responseSeconds: number): string {
+  const parts = [
+    `ComfyUI${version === null ? '' : ` ${version}`} on ${deviceName(device.name ?? device.type)}`,
+    ...(vram.free === null || vram.total === null ? [] : [`${showBytes(vram.free)} of ${showBytes(vram.total)} free`]),
+    queue.pending === null ? 'queue unknown' : `${queue.running} running, ${queue.pending} pending`,
+    `answered in ${Math.round(responseSeconds * 1000)} ms`,
+  ]
+  return parts.join(', ')
+}
+
+/** `cuda:0 NVIDIA GeForce RTX 4090 : cudaMallocAsync` without torch's allocator. */
+function deviceName(name: string | null): string {
+  return name?.split(' : ')[0]?.slice(0, 100) ?? 'an unnamed device'
 }
 
 function versionIn(stats: unknown): string | null {
