@@ -20,12 +20,12 @@ interface DemoResult {
 }
 
 /**
- * Ctrl-C, once or more often: under npm and npx it arrives from the terminal and from npm, and a second one must not cut
+ * Ctrl-C or a closed terminal, once or more often: under npm and npx it arrives from the terminal and from npm, and a second one must not cut
  * off the ending.
  */
 function untilStopped(): AbortSignal {
   const stop = new AbortController()
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => stop.abort())
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())
   return stop.signal
 }
 
