@@ -1,6 +1,8 @@
 import { decodeQuery } from './encoding.ts'
 import type { Policy, Principal, Refusal, RequestFacts } from './facts.ts'
 import { refusal } from './refusal.ts'
+import type { Route } from './routes.ts'
+import type { Target } from './target.ts'
 
 export interface ClientId {
   /** Empty where there is none. */
@@ -22,21 +24,22 @@ function firstClientId(query: string): string | Refusal {
 
 /**
  * Rule 11, for every Upgrade: a clientId belongs to the principal that used it first (403). ComfyUI's own socket
- * (`makesOne`) gets one where it has none, in front, as an empty first one would hide it.
+ * gets one where it has none, in front, as an empty first one would hide it. Undefined for what is no Upgrade.
  */
 export function checkClientId(
-  target: string,
-  makesOne: boolean,
-  principal: Principal,
   facts: RequestFacts,
+  { withoutKey: target }: Target,
+  route: Route | undefined,
+  principal: Principal | undefined,
   policy: Policy,
-): ClientId | Refusal {
+): ClientId | Refusal | undefined {
+  if (!facts.upgrade || !principal) return undefined
   const mark = target.indexOf('?')
   const query = mark === -1 ? '' : target.slice(mark + 1)
   const clientId = query === '' ? '' : firstClientId(query)
   if (typeof clientId !== 'string') return clientId
   if (clientId === '') {
-    if (!makesOne) return { clientId, target }
+    if (route?.mark !== 'socket') return { clientId, target }
     const path = mark === -1 ? target : target.slice(0, mark)
     const made = `${path}?clientId=${facts.freshClientId}`
     return { clientId: facts.freshClientId, target: query === '' ? made : `${made}&${query}` }

@@ -1,16 +1,18 @@
 import { isTrustedPeer } from './client.ts'
-import type { Policy, Principal, Refusal, RequestFacts } from './facts.ts'
-import type { Head } from './head.ts'
-import { isPageLoad } from './head.ts'
+import type { PageName, Policy, Principal, Refusal, RequestFacts } from './facts.ts'
+import { type Head, isPageLoad } from './head.ts'
 import { parseHost } from './host.ts'
 import { refusal, unauthorised } from './refusal.ts'
+import type { Standpoint } from './role.ts'
 
-/** What rule 9 needs of the route: how well it is known, and whether a stranger's link may lead to it. */
-export interface Standing {
-  /** In the table, named by --route, or our own. */
-  readonly known: boolean
-  /** The page itself. */
-  readonly page: boolean
+/** What rule 9 looks at. */
+export interface Asked {
+  readonly facts: RequestFacts
+  readonly head: Head
+  readonly principal: Principal | undefined
+  readonly standpoint: Standpoint
+  readonly page: PageName | undefined
+  readonly open: boolean
 }
 
 /** The last value: what the nearest proxy said. */
@@ -49,36 +51,36 @@ function normalOrigin(text: string): string | undefined {
  * Rule 9, for a request whose credential a browser may send by itself, or that needs none (JupyterHub CVE-2026-40864,
  * code-server CVE-2023-26114; the model is Go's CrossOriginProtection). SameSite=Strict does not hold between ports.
  */
-export function checkCsrf(
-  facts: RequestFacts,
-  head: Head,
-  principal: Principal | undefined,
-  standing: Standing,
-  policy: Policy,
-): Refusal | undefined {
-  if (isSafe(facts, head, principal, standing, policy)) return undefined
+export function checkCsrf(asked: Asked, policy: Policy): Refusal | undefined {
+  const { facts, head, standpoint } = asked
+  if (!isAmbient(asked, policy) || isSafe(asked, policy)) return undefined
   // The page itself may be asked for by anyone: the login page in its place then finds the session by its own fetch
-  if (standing.page && isPageLoad(facts, head)) return unauthorised(facts, head, 'foreign-origin')
+  if (isPage(standpoint) && isPageLoad(facts, head)) return unauthorised(facts, head, 'foreign-origin')
   return refusal(403, 'foreign-origin')
 }
 
-function isSafe(
-  facts: RequestFacts,
-  head: Head,
-  principal: Principal | undefined,
-  standing: Standing,
-  policy: Policy,
-): boolean {
+/** Cookie, Basic, --no-auth; of what is open only an Upgrade, the login, and --no-auth's rest but for our own pages. */
+function isAmbient({ facts, principal, page, open }: Asked, policy: Policy): boolean {
+  if (!open) return principal?.ambient !== false
+  return facts.upgrade || page === 'login-post' || (policy.auth === 'none' && !page)
+}
+
+/** A stranger's link may lead to the page itself, and nowhere else. */
+function isPage({ route }: Standpoint): boolean {
+  return route?.mark === 'index'
+}
+
+function isSafe({ facts, head, principal, standpoint, page }: Asked, policy: Policy): boolean {
   const { fetchSite: site, fetchMode: mode, origin, referer } = head
   if (origin === 'null') return false
   if (site !== undefined) {
     if (site === 'same-origin' || site === 'none') return true
     if (isAllowedByCors(head, principal, policy)) return true
-    return standing.page && mode === 'navigate' && isPageLoad(facts, head)
+    return isPage(standpoint) && mode === 'navigate' && isPageLoad(facts, head)
   }
   if (mode === 'no-cors') return false
   const from = origin ?? referer
-  if (from === undefined) return standing.known || principal?.carrier !== 'cookie'
+  if (from === undefined) return standpoint.known || page !== undefined || principal?.carrier !== 'cookie'
   if (isAllowedByCors(head, principal, policy)) return true
   const theirs = normalOrigin(from)
   return theirs !== undefined && theirs === originOf(facts, head, policy)

@@ -52,7 +52,7 @@ function isAllowed(name: string, policy: Policy): boolean {
 }
 
 /** Rule 2: exactly one Host, well formed (400), and one that we answer to: DNS rebinding brings its own name (421). */
-export function checkHost(head: Head, policy: Policy): Host | Refusal {
+export function checkHost(head: Head, policy: Policy): Refusal | undefined {
   const host = head.host === undefined || head.host === DOUBLED ? undefined : parseHost(head.host)
   if (!host) return refusal(400, 'bad-host')
   const { kind } = policy.hosts
@@ -61,5 +61,5 @@ export function checkHost(head: Head, policy: Policy): Host | Refusal {
     isAllowed(host.name, policy) ||
     (kind === 'loopback' && isLoopbackName(host.name)) ||
     (kind === 'ip' && (parseIp(host.name) !== undefined || isLoopbackName(host.name)))
-  return ours ? host : refusal(421, 'unknown-host')
+  return ours ? undefined : refusal(421, 'unknown-host')
 }

@@ -40,12 +40,10 @@ function isSessionSecret(secret: string): boolean {
   return SESSION_PREFIXES.some((prefix) => secret.startsWith(prefix))
 }
 
-/** A principal, or why there is none; and the guesses that failed either way (settled: beside a live credential too). */
-export interface Identified {
-  readonly principal: Principal | undefined
-  readonly refusal: Refusal | undefined
-  readonly failures: readonly Digest[]
-}
+/** A principal, or why there is none; and the guesses that failed, beside a live credential too. */
+export type Identified =
+  | { readonly principal: Principal; readonly refusal: undefined; readonly failures: readonly Digest[] }
+  | { readonly principal: undefined; readonly refusal: Refusal; readonly failures: readonly Digest[] }
 
 const NO_FAILURES: readonly Digest[] = []
 

@@ -1,4 +1,4 @@
-import type { RequestFacts } from './facts.ts'
+import type { Principal, RequestFacts } from './facts.ts'
 import { type Head, isPageLoad } from './head.ts'
 import { findRoute } from './routes.ts'
 import type { CanonicalPath, Target } from './target.ts'
@@ -27,6 +27,16 @@ export function cleanUrlOf(target: Target, head: Head): string {
 }
 
 /** Rule 13: a page load with `?api_key=` on a canonical path is answered by a page that makes a session and a clean URL. */
-export function isKeyArrival(facts: RequestFacts, head: Head, target: Target): boolean {
-  return facts.method === 'GET' && target.canonical !== undefined && target.keys.length > 0 && isPageLoad(facts, head)
+export function isKeyArrival(
+  facts: RequestFacts,
+  head: Head,
+  target: Target,
+  principal: Principal | undefined,
+): boolean {
+  return (
+    principal?.carrier === 'query' &&
+    facts.method === 'GET' &&
+    target.canonical !== undefined &&
+    isPageLoad(facts, head)
+  )
 }
