@@ -140,7 +140,7 @@
   }
 
   window.fetch = function fetch(...args) {
-    const entry = token()
+    const entry = args.length === 0 ? undefined : token()
     const added = entry === undefined ? undefined : quietly(() => authorised(args[0], args[1], `Bearer ${entry}`))
     return nativeFetch(...(added ?? args)).then((answer) => {
       if (isOurs(answer.url) && isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {

@@ -1,0 +1,184 @@
+import { type AddressInfo, createServer } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createSim } from '../../src/sim/sim.ts'
+import { atWork, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+describe.skipIf(!hasChromium)('in Chromium', () => {
+  let house: House
+  beforeAll(async () => {
+    house = await openHouse()
+  })
+  afterAll(() => house?.close())
+
+  test('a deep link shows the login in place and leads back to itself, fragment and all', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    const answer = await page.goto(`${house.url}/?workflow=a%20b#node-7`)
+    expect(answer?.status()).toBe(401)
+    await logIn(page, 'not-the-key')
+    expect(await page.getByRole('alert').textContent()).toMatch(/^This key was not accepted/)
+    expect(await page.evaluate('document.activeElement.id')).toBe('api_key')
+    await logIn(page, house.key)
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?workflow=a%20b#node-7`)
+    await page.reload()
+    await atWork(page)
+    expect(await page.evaluate("fetch('/api/queue').then(({ status }) => status)")).toBe(200)
+    await person.close()
+  })
+
+  test('no message of the console but the refusals themselves, and the CSP stops nothing', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    const messages: string[] = []
+    page.on('console', (message) => messages.push(message.text()))
+    page.on('pageerror', (error) => messages.push(error.message))
+    await page.goto(house.url)
+    await logIn(page, house.key)
+    await atWork(page)
+    expect(messages.filter((text) => !text.includes('the server responded with a status of 401'))).toEqual([])
+    await person.close()
+  })
+
+  test('the key can be shown and hidden, and everything is reached by keyboard in order', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(house.url)
+    const field = page.getByLabel('API key')
+    await field.fill('abc')
+    await page.getByRole('button', { name: 'Show' }).click()
+    expect(await field.getAttribute('type')).toBe('text')
+    await page.getByRole('button', { name: 'Hide' }).click()
+    expect(await field.getAttribute('type')).toBe('password')
+    await field.focus()
+    const order: unknown[] = []
+    for (let i = 0; i < 4; i++) {
+      order.push(await page.evaluate('document.activeElement.id || document.activeElement.className'))
+      await page.keyboard.press('Tab')
+    }
+    expect(order).toEqual(['api_key', 'show', 'remember', 'go'])
+    await person.close()
+  })
+
+  test('without Remember me cookie and token end with the browser, with it they stay', async () => {
+    for (const remember of [false, true]) {
+      const person = await house.person()
+      const page = await person.newPage()
+      await page.goto(house.url)
+      await logIn(page, house.key, { remember })
+      await atWork(page)
+      const { local, session } = await storedToken(page)
+      expect([local !== null, session !== null]).toEqual([remember, !remember])
+      expect(local ?? session).toMatch(/^comfyt_\w{43}$/)
+      const [cookie] = await person.cookies()
+      expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict', path: '/' })
+      expect(cookie!.expires === -1).toBe(!remember)
+      await person.close()
+    }
+  })
+
+  test('without JavaScript the form logs in, says what is wrong, and returns', async () => {
+    const person = await house.person({ javaScriptEnabled: false })
+    const page = await person.newPage()
+    await page.goto(`${house.url}/?x=1`)
+    await logIn(page, 'not-the-key')
+    expect(await page.getByRole('alert').textContent()).toMatch(/^This key was not accepted/)
+    await logIn(page, house.key)
+    await page.waitForURL(`${house.url}/?x=1`)
+    expect(await page.getByRole('heading').textContent()).toBe('graph')
+    await person.close()
+  })
+
+  test('a link from another site finds the session, although its cookie is Strict', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(house.url)
+    await logIn(page, house.key)
+    await atWork(page)
+    await page.goto(house.foreignPage({ link: `${house.url}/?from=chat` }))
+    await page.click('#link')
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?from=chat`)
+    await person.close()
+  })
+
+  test('a key in a typed address becomes a session and leaves the address', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(`${house.url}/?api_key=${house.key}&x=1`)
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?x=1`)
+    expect((await storedToken(page)).session).toMatch(/^comfyt_/)
+    await page.goBack()
+    expect(page.url()).not.toContain(house.key)
+    await person.close()
+  })
+
+  test('a key in a link from another site logs in only who says so', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(house.foreignPage({ link: `${house.url}/?api_key=${house.key}` }))
+    await page.click('#link')
+    await page.getByText('brought a key along').waitFor()
+    expect(await person.cookies()).toEqual([])
+    await page.getByRole('button', { name: 'Log in' }).click()
+    await atWork(page)
+    await person.close()
+  })
+
+  test('on a phone nothing is cut off, and the field is large enough to be tapped', async () => {
+    const person = await house.person({ viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true })
+    const page = await person.newPage()
+    await page.goto(house.url)
+    expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
+    for (const name of ['Log in', 'Show']) {
+      const box = await page.getByRole('button', { name }).boundingBox()
+      expect(Math.min(box!.width, box!.height)).toBeGreaterThanOrEqual(24)
+    }
+    await person.close()
+  })
+
+  // Last, as it makes this address wait.
+  test('ten wrong keys: the page says how long to wait, and a right key is let in all the same', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(house.url)
+    for (let i = 0; i < 11; i++) {
+      await logIn(page, `guess ${i}`)
+      await expect.poll(() => page.locator('.go').textContent()).toMatch(/^(Log in|Wait)/)
+      await expect.poll(() => page.getByRole('alert').textContent()).not.toBe('')
+    }
+    expect(await page.getByRole('alert').textContent()).toMatch(/^Too many wrong keys .* Try again in \d+ seconds\.$/)
+    expect(await page.locator('.go').isDisabled()).toBe(true)
+    await logIn(page, house.key)
+    await atWork(page)
+    await person.close()
+  })
+
+  test('while ComfyUI starts the page waits, and goes on by itself once it is there', async () => {
+    const port = await freePort()
+    const early = await openHouse({ upstream: `http://127.0.0.1:${port}` })
+    try {
+      const person = await early.person()
+      const page = await person.newPage()
+      await page.goto(`${early.url}/?x=1`)
+      await logIn(page, early.key)
+      await page.getByRole('heading', { name: 'ComfyUI is starting' }).waitFor()
+      const sim = await createSim({ port, indexHtml: '<h1>graph</h1>' })
+      await page.getByRole('heading', { name: 'graph' }).waitFor()
+      expect(page.url()).toBe(`${early.url}/?x=1`)
+      await person.close()
+      await sim.close()
+    } finally {
+      await early.close()
+    }
+  })
+})

@@ -1,0 +1,156 @@
+import type { BrowserContext, Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { atWork, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
+
+describe.skipIf(!hasChromium)('a session in Chromium', () => {
+  let house: House
+  let person: BrowserContext
+  let page: Page
+  beforeAll(async () => {
+    house = await openHouse()
+  })
+  afterAll(() => house?.close())
+  beforeEach(async () => {
+    person = await house.person()
+    page = await person.newPage()
+    await page.goto(house.url)
+  })
+  afterEach(() => person.close())
+
+  const queue = (of: Page) => of.evaluate("fetch('/api/queue').then(({ status }) => status)")
+  const atLogin = (of: Page) => of.getByLabel('API key').waitFor()
+
+  test('comfyuiLogout() ends it on the server, closes its sockets with 4401 and acts in every tab', async () => {
+    await logIn(page, house.key, { remember: true })
+    await atWork(page)
+    const second = await person.newPage()
+    await second.goto(`${house.url}/?second`)
+    await atWork(second)
+    const closes = second.evaluate(
+      'new Promise((resolve) => { const i = setInterval(() => { if (closes.length) { clearInterval(i); resolve(closes[0]) } }, 10) })',
+    )
+    await page.evaluate('void comfyuiLogout()')
+    expect(await closes).toBe(4401)
+    await Promise.all([atLogin(page), atLogin(second)])
+    expect(await page.getByRole('status').textContent()).toBe('You are logged out.')
+    expect(await storedToken(page)).toEqual({ local: null, session: null })
+    expect(await person.cookies()).toEqual([])
+  })
+
+  test('the small way out does the same', async () => {
+    await logIn(page, house.key)
+    await atWork(page)
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await atLogin(page)
+    expect(await person.cookies()).toEqual([])
+  })
+
+  test('the entry removed from storage by hand, as the guide has it, logs out with the next request', async () => {
+    await logIn(page, house.key, { remember: true })
+    await atWork(page)
+    await page.evaluate(
+      "localStorage.removeItem('comfyui_api_key'); sessionStorage.removeItem('comfyui_api_key'); void fetch('/api/queue')",
+    )
+    await atLogin(page)
+    await expect.poll(() => person.cookies()).toEqual([])
+  })
+
+  test('a new tab without Remember me has no entry in its storage, and stays logged in', async () => {
+    await logIn(page, house.key)
+    await atWork(page)
+    const second = await person.newPage()
+    await second.goto(house.url)
+    await atWork(second)
+    expect(await storedToken(second)).toEqual({ local: null, session: null })
+    expect(await queue(second)).toBe(200)
+  })
+
+  test('?logout=true logs out who typed it, and asks who was sent there by another site', async () => {
+    const out = `${house.url}/auth_login.html?logout=true`
+    await logIn(page, house.key)
+    await atWork(page)
+    await page.goto(house.foreignPage({ link: out }))
+    await page.click('#link')
+    await page.getByRole('heading', { name: 'Log out of ComfyUI?' }).waitFor()
+    await page.getByRole('link', { name: 'Stay logged in' }).click()
+    await atWork(page)
+    await page.goto(out)
+    await page.getByText('You are logged out.').waitFor()
+    await page.goto(house.url)
+    await atLogin(page)
+  })
+
+  test('it ends while the page is open: the login comes once, nobody is locked out, and the page goes on where it was', async () => {
+    await logIn(page, house.key)
+    await atWork(page)
+    const loads: string[] = []
+    page.on('framenavigated', (frame) => frame === page.mainFrame() && loads.push(new URL(frame.url()).pathname))
+    await page.evaluate("localStorage.setItem('draft', 'unsaved'); history.replaceState(null, '', '/?work#node-7')")
+    await endAllSessions(person)
+    await atLogin(page)
+    expect(loads.filter((path) => path === '/auth_login.html')).toHaveLength(1)
+    await logIn(page, house.key)
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?work#node-7`)
+    expect(await page.evaluate("localStorage.getItem('draft')")).toBe('unsaved')
+  })
+
+  /** As a `sessions end` does: the server forgets them, and the browser does not know. */
+  async function endAllSessions(of: BrowserContext): Promise<void> {
+    const Cookie = (await of.cookies()).map(({ name, value }) => `${name}=${value}`).join('; ')
+    const headers = { Cookie, Origin: house.url, 'Content-Type': 'application/json' }
+    const answer = await fetch(`${house.url}/auth_logout`, { method: 'POST', headers })
+    expect(answer.status).toBe(200)
+  }
+
+  test('who logs in in one tab is let in in another that shows the login', async () => {
+    const second = await person.newPage()
+    await second.goto(`${house.url}/?second`)
+    await atLogin(second)
+    await logIn(page, house.key)
+    await Promise.all([atWork(page), atWork(second)])
+    expect(second.url()).toBe(`${house.url}/?second`)
+  })
+
+  test('a 401 of ComfyUI’s own leads nobody to the login', async () => {
+    await logIn(page, house.key)
+    await atWork(page)
+    house.sim.setFaults({ http: [{ path: '/api/settings', kind: 'status', status: 401 }] })
+    const statuses = await page.evaluate(
+      "Promise.all([1, 2, 3].map(() => fetch('/api/settings').then(({ status }) => status)))",
+    )
+    house.sim.setFaults({})
+    expect(statuses).toEqual([401, 401, 401])
+    expect(await queue(page)).toBe(200)
+    expect(page.url()).toBe(`${house.url}/`)
+  })
+
+  test('what goes upstream holds no secret of ours', async () => {
+    house.sim.clearRequests()
+    await logIn(page, house.key)
+    await atWork(page)
+    await queue(page)
+    const seen = JSON.stringify(house.sim.requests.map(({ target, headers }) => [target, headers]))
+    expect(seen).toContain('/api/queue')
+    expect(seen).not.toMatch(/comfy[st]?_\w{20}|authorization|comfy_auth/i)
+  })
+})
+
+describe.skipIf(!hasChromium)('serve’s switches in Chromium', () => {
+  test('--browser-storage off keeps nothing in storage, and everything works', async () => {
+    const house = await openHouse({ browserStorage: 'off', wayOut: false })
+    try {
+      const person = await house.person()
+      const page = await person.newPage()
+      await page.goto(house.url)
+      await logIn(page, house.key, { remember: true })
+      await atWork(page)
+      expect(await storedToken(page)).toEqual({ local: null, session: null })
+      expect(await page.locator('comfy-auth').count()).toBe(0)
+      await page.evaluate('void comfyuiLogout()')
+      await page.getByLabel('API key').waitFor()
+    } finally {
+      await house.close()
+    }
+  })
+})

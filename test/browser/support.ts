@@ -1,0 +1,105 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { makeKey } from '../../src/keys/format.ts'
+import { openLiveKeys } from '../../src/keys/live.ts'
+import { createProxy } from '../../src/proxy/proxy.ts'
+import { createSim, type Sim } from '../../src/sim/sim.ts'
+
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium'
+export const hasChromium = existsSync(CHROMIUM)
+
+/** A page that does what ComfyUI's does, and shows it: a socket that reconnects for ever, and requests of each kind. */
+const INDEX = `<!doctype html><html><head><title>ComfyUI</title></head><body><h1>graph</h1><script>
+  window.closes = []
+  const connect = () => {
+    const socket = new WebSocket(location.origin.replace('http', 'ws') + '/ws?clientId=' + (sessionStorage.clientId ??= crypto.randomUUID()))
+    socket.onopen = () => { document.body.dataset.socket = 'open' }
+    socket.onclose = ({ code }) => { closes.push(code); document.body.dataset.socket = 'closed'; setTimeout(connect, 300) }
+  }
+  connect()
+</script></body></html>`
+
+export interface House {
+  readonly url: string
+  readonly key: string
+  readonly sim: Sim
+  /** A page of another site, with these links: `[id, address]`. */
+  foreignPage(links: Readonly<Record<string, string>>): string
+  /** A browser of its own: cookies and storage are shared with no other. */
+  person(options?: BrowserContextOptions): Promise<BrowserContext>
+  close(): Promise<void>
+}
+
+export interface HouseOptions {
+  readonly browserStorage?: 'on' | 'off'
+  readonly wayOut?: boolean
+  /** Where ComfyUI will be; a simulated one is started otherwise. */
+  readonly upstream?: string
+}
+
+export async function openHouse(options: HouseOptions = {}): Promise<House> {
+  const home = mkdtempSync(join(tmpdir(), 'browser-'))
+  const key = makeKey()
+  const sim = await createSim({ indexHtml: INDEX })
+  const keys = await openLiveKeys({ keyring: undefined, keyFiles: [], bareKeys: [key] }, { watch: false })
+  const proxy = await createProxy({
+    upstream: options.upstream ?? sim.url,
+    listen: '127.0.0.1',
+    port: 0,
+    keys,
+    serveDb: join(home, 'serve.db'),
+    browserStorage: options.browserStorage ?? 'on',
+    wayOut: options.wayOut ?? true,
+    drainMs: 0,
+  })
+  const foreign = createServer((request, response) => {
+    const links = new URLSearchParams(new URL(request.url ?? '/', 'http://x').search)
+    response.setHeader('Content-Type', 'text/html')
+    response.end(
+      [...links].map(([id, href]) => `<a id="${id}" href="${href.replaceAll('&', '&amp;')}">${id}</a>`).join(),
+    )
+  })
+  await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve))
+  const browser: Browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-sync'],
+  })
+  return {
+    url: proxy.url,
+    key,
+    sim,
+    foreignPage: (links) =>
+      `http://localhost:${(foreign.address() as AddressInfo).port}/?${new URLSearchParams(links)}`,
+    person: (contextOptions) => browser.newContext(contextOptions),
+    async close() {
+      await browser.close()
+      foreign.close()
+      await proxy.close()
+      keys.close()
+      await sim.close()
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
+
+export async function logIn(page: Page, key: string, { remember = false } = {}): Promise<void> {
+  await page.getByLabel('API key').fill(key)
+  if (remember) await page.getByLabel('Remember me').check()
+  await page.getByRole('button', { name: 'Log in' }).click()
+}
+
+/** ComfyUI's page is there, with its socket. */
+export async function atWork(page: Page): Promise<void> {
+  await page.locator('body[data-socket=open]').waitFor()
+}
+
+export function storedToken(page: Page): Promise<{ local: string | null; session: string | null }> {
+  return page.evaluate(`({
+    local: localStorage.getItem('comfyui_api_key'),
+    session: sessionStorage.getItem('comfyui_api_key'),
+  })`)
+}
