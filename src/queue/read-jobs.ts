@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { isNumber, isObject, type Json, type JsonObject, JsonSyntaxError, parseJson, writeJson } from '../comfy/json.ts'
+import { isNumber, isObject, type JsonObject, parseJson, writeJson } from '../comfy/json.ts'
 import { plain } from '../comfy/plain.ts'
 import { readWorkflow, serialise } from '../comfy/workflow.ts'
 import { ComfyAuthError } from '../errors.ts'
@@ -59,28 +59,34 @@ function idOf(line: JsonObject, where: string): string | undefined {
   throw bad(where, 'prompt_id is not a UUID in lower case with hyphens')
 }
 
-function fromLine(line: string, number: number, defaults: JobDefaults): NewJob {
-  const where = `line ${number}`
-  let document: Json
-  try {
-    document = parseJson(line)
-  } catch (error) {
-    if (!(error instanceof JsonSyntaxError)) throw error
-    throw bad(where, `not JSON: ${error.message.replace(/ at line 1, column/, ' at column')}`)
-  }
+/**
+ * What stands beside `prompt`; nothing for a bare workflow. Only a line with that name in it, or with an escape that may
+ * spell it, is read for it: most have none, and reading is what adding many jobs costs.
+ */
+function membersOf(line: string, where: string): JsonObject {
+  if (!/"prompt"|\\u/.test(line)) return new Map()
+  const document = parseJson(line)
   const prompt = isObject(document) ? document.get('prompt') : undefined
-  const wrapped = isObject(document) && isObject(prompt) && !prompt.has('class_type') ? document : new Map()
-  const stranger = [...wrapped.keys()].find((name) => !MEMBERS.includes(name) && !PASSED_OVER.includes(name))
-  if (stranger !== undefined) {
-    throw bad(where, `"${plain(stranger, { limit: 40 })}" is none of ${MEMBERS.join(', ')}`)
-  }
-  let workflow: string
+  if (!isObject(document) || !isObject(prompt) || prompt.has('class_type')) return new Map()
+  const stranger = [...document.keys()].find((name) => !MEMBERS.includes(name) && !PASSED_OVER.includes(name))
+  if (stranger === undefined) return document
+  throw bad(where, `"${plain(stranger, { limit: 40 })}" is none of ${MEMBERS.join(', ')}`)
+}
+
+function workflowOf(line: string, where: string): string {
   try {
-    workflow = serialise(readWorkflow(line, where))
+    return serialise(readWorkflow(line, where))
   } catch (error) {
     if (!(error instanceof ComfyAuthError)) throw error
-    throw new ComfyAuthError(error.kind, error.message, { remedy: NOTHING_ADDED, cause: error })
+    const message = error.message.replace(/ at line 1, column/, ' at column')
+    throw new ComfyAuthError(error.kind, message, { remedy: NOTHING_ADDED, cause: error })
   }
+}
+
+function fromLine(line: string, number: number, defaults: JobDefaults): NewJob {
+  const where = `line ${number}`
+  const workflow = workflowOf(line, where)
+  const wrapped = membersOf(line, where)
   const { output, priority, notBeforeMs, nowMs, newId } = defaults
   const extra = wrapped.get('extra_data')
   if (extra !== undefined && !isObject(extra)) throw bad(where, 'extra_data is not an object')

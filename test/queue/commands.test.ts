@@ -51,7 +51,7 @@ test('many jobs from stdin: an id a line once all are on disk, or none where one
   expect(many.stdout.trim().split('\n')).toEqual(jobs.map(({ id }) => id))
   expect(jobs[0]?.workflow).toBe(WORKFLOW)
   const bad = await run(['add', '--ndjson', '-'], { stdin: `${WORKFLOW}\n{"1":` })
-  expect(bad).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining('line 2: not JSON') })
+  expect(bad).toMatchObject({ exitCode: 2, stdout: '', stderr: expect.stringContaining('line 2 is not JSON') })
   expect((await store.counts()).queued).toBe(50)
 })
 

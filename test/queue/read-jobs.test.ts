@@ -40,6 +40,11 @@ test('a request body a line, with what the queue needs beside it', async () => {
   ])
 })
 
+test('a name spelt with escapes is the same name', async () => {
+  const [job] = await read(`{"\\u0070rompt":${NODES},"priority":9}`)
+  expect(job).toMatchObject({ workflow: NODES, priority: 9 })
+})
+
 test('a workflow whose node is called prompt is a workflow', async () => {
   const [job] = await read('{"prompt":{"class_type":"SaveImage","inputs":{}},"odd":{"class_type":"A","inputs":{}}}')
   expect(job?.workflow).toContain('"odd"')
@@ -52,7 +57,7 @@ test('a line separator within text does not end a line', async () => {
 })
 
 describe.each([
-  ['{"1":', 'line 2: not JSON: the text ends too early at column'],
+  ['{"1":', 'line 2 is not JSON: the text ends too early at column'],
   ['[]', 'line 2 is JSON, but not a workflow'],
   ['{"1":{"inputs":{}}}', 'line 2: node 1 has no class_type'],
   [`{"prompt":${NODES},"prioritiy":1}`, 'line 2: "prioritiy" is none of prompt, '],
