@@ -19,6 +19,8 @@ export abstract class Command extends OclifCommand {
   static takesPassthrough = false
   /** Exit codes other than the table's, by kind of error: `health` speaks the monitoring codes. */
   static exitCodes: Partial<Record<ErrorKind, number>> = {}
+  /** Their table for --help, code and meaning; without it --help shows the common one. */
+  static exitCodeHelp: readonly (readonly [string, string])[] | undefined
 
   /** What stood behind the first `--`, where takesPassthrough. */
   passthrough: readonly string[] = []
@@ -61,6 +63,12 @@ export abstract class Command extends OclifCommand {
   /** As note, and marked as a warning. */
   caution(text: string): void {
     this.note(`${yellow('Warning:', 'stderr')} ${text}`)
+  }
+
+  /** oclif's own warning, in our form. */
+  override warn(input: string | Error): string | Error {
+    this.caution(typeof input === 'string' ? input : input.message)
+    return input
   }
 
   override jsonEnabled(): boolean {

@@ -22,23 +22,41 @@ export function exitCodeRows(): [string, string][] {
   return [['0', 'done'], ...rows]
 }
 
+const ENVIRONMENT: [string, string][] = [
+  ['COMFY_AUTH_HOME', "the folder of all our files, in place of the platform's own"],
+  [
+    'COMFY_AUTH_<FLAG>',
+    'any flag that is not given: COMFY_AUTH_KEYRING for --keyring; several values with blanks between',
+  ],
+  ['COMFYUI_API_KEY', 'the key; COMFYUI_API_KEY_FILE names a file that holds it'],
+  ['NO_COLOR', 'no colours'],
+  ['DEBUG', 'where an error of ours came from'],
+]
+
 type CommandOfHelp = Parameters<OclifHelp['formatCommand']>[0]
 
-/** oclif's help, with the exit codes at its end; a command may bring a table of its own (`static exitCodeHelp`). */
+interface OwnCodes {
+  readonly exitCodes?: Readonly<Record<string, number>>
+  readonly exitCodeHelp?: [string, string][]
+}
+
+/** oclif's help, with the exit codes at its end. */
 export class Help extends OclifHelp {
   override formatRoot(): string {
-    return `${super.formatRoot()}\n\n${this.#codes(exitCodeRows())}`
+    return [super.formatRoot(), this.#list('ENVIRONMENT', ENVIRONMENT), this.#list('EXIT CODES', exitCodeRows())].join(
+      '\n\n',
+    )
   }
 
   override formatCommand(command: CommandOfHelp): string {
-    const own = (command as { exitCodeHelp?: [string, string][] }).exitCodeHelp
-    return `${super.formatCommand(command).trimEnd()}\n\n${this.#codes(own ?? exitCodeRows())}`
+    const { exitCodes = {}, exitCodeHelp } = command as OwnCodes
+    const help = super.formatCommand(command).trimEnd()
+    // A command with codes of its own and no table of them says them in its description.
+    if (!exitCodeHelp && Object.keys(exitCodes).length > 0) return `${help}\n`
+    return `${help}\n\n${this.#list('EXIT CODES', exitCodeHelp ?? exitCodeRows())}`
   }
 
-  #codes(rows: [string, string][]): string {
-    return this.section(
-      'EXIT CODES',
-      this.renderList(rows, { indentation: 2, stripAnsi: this.opts.stripAnsi ?? false }),
-    )
+  #list(title: string, rows: [string, string][]): string {
+    return this.section(title, this.renderList(rows, { indentation: 2, stripAnsi: this.opts.stripAnsi ?? false }))
   }
 }

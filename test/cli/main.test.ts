@@ -121,12 +121,21 @@ test('help has the exit codes, true examples and every command of a topic', asyn
   expect(help).toMatchObject({ exitCode: 0, stderr: '' })
   for (const part of ['USAGE', 'EXAMPLES', 'EXIT CODES', '130  interrupted']) expect(help.stdout).toContain(part)
   const rootHelp = (await runCli(['--help'])).stdout
-  expect(rootHelp).toContain('EXIT CODES')
+  for (const part of ['EXIT CODES', 'COMFY_AUTH_HOME', 'COMFY_AUTH_<FLAG>', 'COMFYUI_API_KEY'])
+    expect(rootHelp).toContain(part)
   expect(rootHelp).toContain('keygen')
   const topic = (await runCli(['keys'])).stdout
   for (const name of ['list', 'show', 'revoke', 'rotate', 'verify', 'import', 'prune'])
     expect(topic).toContain(`keys ${name}`)
   expect((await runCli(['keys', '--help'])).stdout).toBe(topic)
+})
+
+test('health speaks the monitoring codes, in its help too', async () => {
+  const wrong = await runCli(['health', '--bogus'])
+  expect(wrong).toMatchObject({ exitCode: 3, stderr: expect.stringContaining('A flag that `health` does not know.') })
+  const help = (await runCli(['health', '--help'])).stdout
+  expect(help).toContain('2 CRITICAL')
+  expect(help).not.toContain('our own fault')
 })
 
 test('--version is one line, and needs no home', async () => {
