@@ -224,7 +224,7 @@
     div { display: flex; align-items: center; gap: 12px; padding: 10px 14px; border-radius: 8px; color: #eceef3;
       background: #23252c; border: 1px solid #5a6070; box-shadow: 0 6px 20px #0008 }
     a { color: #b9b4ff; font-weight: 600 }
-    button { display: grid; place-items: center; width: 28px; height: 28px; padding: 0; color: #8d94a3; background: none;
+    button { display: grid; place-items: center; width: 28px; height: 28px; padding: 0; color: #7a8190; background: none;
       border: 0; border-radius: 6px; cursor: pointer }
     button:hover { color: #fff; background: #4f46c8 }
     :is(a, button):focus-visible { outline: 2px solid #a39cff; outline-offset: 1px }
