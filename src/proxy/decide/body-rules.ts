@@ -34,7 +34,7 @@ export function checkBody(body: Uint8Array, mark: StopMark, principal: Principal
   const json = parseObject(body)
   if (!json) return refusal(400, 'bad-body')
   const member = MEMBER[mark]
-  if (!Object.hasOwn(json, member) || (mark === 'stop-queued' && Object.hasOwn(json, 'clear'))) return adminOnly()
+  if (mark === 'stop-queued' && Object.hasOwn(json, 'clear')) return adminOnly()
   const value = json[member]
   const ids = mark === 'stop-one' ? [value] : value
   if (!Array.isArray(ids)) return adminOnly()
