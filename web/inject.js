@@ -219,7 +219,7 @@
   // --- What can be seen of all this: a small way out, and a word when the session has ended ---
 
   const STYLE = `
-    :host { position: fixed; top: 4px; right: 46px; z-index: 9000; font: 13px/1.4 system-ui, sans-serif }
+    :host { position: fixed; top: 4px; right: 46px; z-index: 1050; font: 13px/1.4 system-ui, sans-serif }
     :host(.says) { top: 52px; right: auto; left: 50%; transform: translateX(-50%); max-width: 90vw }
     div { display: flex; align-items: center; gap: 12px; padding: 10px 14px; border-radius: 8px; color: #eceef3;
       background: #23252c; border: 1px solid #5a6070; box-shadow: 0 6px 20px #0008 }
