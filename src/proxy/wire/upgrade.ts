@@ -25,11 +25,14 @@ export interface UpgradeEnd extends RelayEnd {
 /** RFC 6455, section 1.3. */
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
+/** As much is taken from a client that does not wait for its 101. */
+const EARLY_BYTES = 64 * 1024
+
 const NOTHING: RelayEnd = { bytesDown: 0, bytesUp: 0 }
 
 /**
  * One WebSocket (rule 11): dials the upstream, and joins the two sockets once a true 101 has come back. Until then nothing
- * that the client sent behind its head is read.
+ * that the client sent behind its head goes up.
  */
 export class Upgrade {
   readonly #client: Socket
@@ -40,6 +43,9 @@ export class Upgrade {
   #dialled: ClientRequest | undefined
   #relay: Relay | undefined
   #timer: NodeJS.Timeout | undefined
+  /** What the client sent behind its head. */
+  readonly #early: Buffer[] = []
+  #earlyBytes = 0
   #settled = false
   #timedOut = false
 
@@ -59,6 +65,9 @@ export class Upgrade {
 
   start(key: string | undefined, head: Buffer): void {
     const { upstream, handshakeMs } = this.#services
+    this.#early.push(head)
+    // It is read meanwhile, or nobody would see it leave; what it says waits for the 101.
+    this.#client.on('data', this.#hold).on('end', this.#clientGone)
     this.#client.on('error', this.#clientGone).on('close', this.#clientGone)
     const headers = [...this.#decision.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
     try {
@@ -67,11 +76,8 @@ export class Upgrade {
       this.#fail(error)
       return
     }
-    this.#dialled.on('upgrade', (answer, socket, first) => this.#join(answer, socket as Socket, first, key, head))
+    this.#dialled.on('upgrade', (answer, socket, first) => this.#join(answer, socket as Socket, first, key))
     this.#dialled.on('response', (answer) => this.#relayAnswer(answer))
-    this.#dialled.on('information', ({ statusCode }) => {
-      if (statusCode === 101) this.#dialled?.destroy() // it switches to something else than a WebSocket
-    })
     this.#dialled.on('error', (error) => this.#fail(error))
     this.#dialled.on('close', () => this.#fail(undefined))
     this.#timer = setTimeout(() => {
@@ -87,13 +93,19 @@ export class Upgrade {
     else this.#client.destroy()
   }
 
+  readonly #hold = (chunk: Buffer): void => {
+    this.#early.push(chunk)
+    this.#earlyBytes += chunk.length
+    if (this.#earlyBytes > EARLY_BYTES) this.#client.pause()
+  }
+
   readonly #clientGone = (): void => {
     this.#client.destroy()
     this.#dialled?.destroy()
     this.#settle(0)
   }
 
-  #join(answer: IncomingMessage, upstream: Socket, first: Buffer, key: string | undefined, head: Buffer): void {
+  #join(answer: IncomingMessage, upstream: Socket, first: Buffer, key: string | undefined): void {
     const accept = createHash('sha1').update(`${key}${ACCEPT_GUID}`).digest('base64')
     if (this.#settled || key === undefined || answer.headers['sec-websocket-accept'] !== accept) {
       upstream.destroy()
@@ -105,7 +117,7 @@ export class Upgrade {
     this.#client.setTimeout(0).setNoDelay(true).setKeepAlive(true, 60_000)
     this.#client.write(this.#switching(answer))
     this.#relay = this.#services.relays.join(this.#client, upstream, (end) => this.#onEnd({ status: 101, ...end }))
-    this.#relay.start(head, first)
+    this.#relay.start(Buffer.concat(this.#early), first)
   }
 
   /** The 101 as it came, with our subprotocol where the upstream chose none: a browser drops the socket without it. */
@@ -123,6 +135,11 @@ export class Upgrade {
   /** Any other answer goes to the client as it is, and both ends close: what was pipelined behind is nobody's. */
   #relayAnswer(answer: IncomingMessage): void {
     if (this.#settled) return
+    if (answer.statusCode === 101) {
+      this.#dialled?.destroy() // it switches to something else than a WebSocket
+      this.#fail(undefined)
+      return
+    }
     this.#services.upstream.answered()
     this.#release()
     const status = answer.statusCode!
@@ -160,6 +177,7 @@ export class Upgrade {
   #release(): void {
     this.#settled = true
     clearTimeout(this.#timer)
+    this.#client.off('data', this.#hold).off('end', this.#clientGone)
     this.#client.off('error', this.#clientGone).off('close', this.#clientGone)
   }
 }

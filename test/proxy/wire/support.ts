@@ -86,7 +86,7 @@ export async function rawUpstream(answer: (request: RawRequest) => void = () => 
   const requests: RawRequest[] = []
   const sockets = new Set<Socket>()
   const waiting: (() => void)[] = []
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
+  const server = createServer((socket) => {
     sockets.add(socket)
     socket.on('error', () => {}).on('close', () => sockets.delete(socket))
     let text = ''
