@@ -36,7 +36,7 @@ test.each([
   expect(parseSize(text)).toBe(bytes)
 })
 
-test.each(['', 'GiB', '-1', '4 gigs', '1e9', 'constructor', '1toString', '9999999TiB'])('%o is no size', (text) => {
+test.each(['', 'GiB', '-1', '4 gigs', '1e9', 'constructor', '1toString', '9999999TiB'])('%j is no size', (text) => {
   expect(() => parseSize(text)).toThrow('That is not a size.')
 })
 

@@ -81,7 +81,7 @@ test.each([
   ['replacedBy', '', 'is not 12 letters and digits.'],
   ['sha256', 'ABC', 'is not a SHA-256 in lower-case hex.'],
   ['sha256', digestOf('z'), 'stands twice.'],
-])('a wrong %s (%o) is named, not repeated', (field, value, what) => {
+])('a wrong %s (%j) is named, not repeated', (field, value, what) => {
   const text = withField(field, value)
   expect(() => parseKeyring(text)).toThrow(`The keyring (keyring.json): keys[1].${field} ${what}`)
 })
@@ -101,7 +101,7 @@ test.each([
   ['{"version":1,"keys":{}}', 'keys is not a list.'],
   ['{"version":1,"keys":[7]}', 'keys[0] is not an object.'],
   ['\u0000\u0001', 'it is not JSON, or was cut short.'],
-])('%o: %s', (text, what) => {
+])('%j: %s', (text, what) => {
   expect(() => parseKeyring(text)).toThrow(`The keyring (keyring.json): ${what}`)
 })
 

@@ -69,7 +69,7 @@ test('a label is unique among live keys, and free again when its key is dead', a
 })
 
 test.each(['', ' ci', 'two\nlines', '\u001b[31mred', 'x'.repeat(65), 'rtl\u202e'])(
-  'the label %o is refused',
+  'the label %j is refused',
   async (label) => {
     await expect(createKey({ keyring: ring(), label })).rejects.toThrow('The label is not a text of 1 to 64 characters')
   },
