@@ -84,7 +84,7 @@ function typeName(value: Json): string {
   return value instanceof Map ? 'dict' : Array.isArray(value) ? 'list' : typeof value
 }
 
-const configOf = ([type, options]: InputSpec): Writable => (options === undefined ? [type] : [type, options])
+const configOf = ([type, options]: InputSpec): Writable => [type, options ?? {}]
 
 function outOfRange(value: Json, spec: InputSpec, name: string): Problem | undefined {
   const number = asNumber(value)

@@ -160,9 +160,10 @@ export function createExecution(parts: ExecutionParts): Execution {
           else await new Promise((resolve) => setImmediate(resolve))
           stopIfInterrupted()
         },
-        progress(value, max, picture) {
+        progress(value, max, make) {
           stopIfInterrupted()
           progress.update(id, value, max)
+          const picture = make && (clientId === null || frames.has(clientId)) ? make() : undefined
           const detailed = frames.supports(clientId, 'supports_preview_metadata')
           if (picture && detailed) previewWithMetadata(id, picture)
           frames.send('progress', { value, max, prompt_id: promptId, node: id }, clientId)
@@ -188,10 +189,7 @@ export function createExecution(parts: ExecutionParts): Execution {
       const faults = parts.faults()
       const meant = (list: readonly string[] | undefined) => list?.includes(name) || list?.includes(id)
       const wait = faults.nodeMs?.[id] ?? faults.nodeMs?.[name]
-      if (wait !== undefined) {
-        await sleep(wait)
-        stopIfInterrupted()
-      }
+      if (wait !== undefined) await new Promise((resolve) => setTimeout(resolve, wait).unref())
       if (meant(faults.hangNodes)) await new Promise<void>((resolve) => hanging.push(resolve))
       if (meant(faults.failNodes)) throw new NodeError('RuntimeError', `simulated: ${name} fails as it was told to`)
       const result = await node.run(contextFor(id))
@@ -262,7 +260,7 @@ export function createExecution(parts: ExecutionParts): Execution {
         executed: [...executed].reverse(),
       }
       if (error instanceof Interrupted) message('execution_interrupted', where, true)
-      else message('execution_error', { ...where, ...failure(error, inputsOf(prompt, at), [...executed, at]) })
+      else message('execution_error', { ...where, ...failure(error, inputsOf(prompt, at), [...prompt.keys()]) })
     }
     current = undefined
     const status = { status_str: ok ? ('success' as const) : ('error' as const), completed: ok, messages }
@@ -319,7 +317,7 @@ const FILES = [
   'nodes.py", line 1765, in run',
 ]
 
-function failure(error: unknown, inputs: JsonMap, done: readonly string[]): Record<string, Writable> {
+function failure(error: unknown, inputs: JsonMap, ids: readonly string[]): Record<string, Writable> {
   const known = error instanceof NodeError ? error : new NodeError('RuntimeError', String(error))
   return {
     exception_message: known.message.endsWith('\n') ? known.message : `${known.message}\n`,
@@ -328,6 +326,6 @@ function failure(error: unknown, inputs: JsonMap, done: readonly string[]): Reco
     current_inputs: new Map(
       [...inputs].map(([name, value]) => [name, [linkOf(value) ? '<tensor>' : value]]),
     ) as unknown as Writable,
-    current_outputs: [...done].reverse(),
+    current_outputs: ids,
   }
 }

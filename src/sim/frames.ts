@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { type WebSocket, WebSocketServer } from 'ws'
 import { dumpJson, type Writable } from './json.ts'
+import { SERVER } from './reply.ts'
 
 /** aiohttp closes with 1009 at 4 MiB. */
 const MAX_MESSAGE = 4 * 1024 * 1024 - 1
@@ -57,6 +58,7 @@ export function createFrames(parts: FramesParts): Frames {
     perMessageDeflate: true,
     handleProtocols: () => false,
   })
+  server.on('headers', (headers) => headers.push(`Date: ${new Date().toUTCString()}`, `Server: ${SERVER}`))
   const open = new Set<WebSocket>()
   const bySid = new Map<string, WebSocket>()
   const flagsBySid = new Map<string, Record<string, unknown>>()

@@ -104,14 +104,15 @@ class BitWriter {
   private held = 0
 
   put(value: number, size: number): void {
-    for (let bit = size - 1; bit >= 0; bit--) {
-      this.pending = (this.pending << 1) | ((value >> bit) & 1)
-      if (++this.held < 8) continue
-      this.bytes.push(this.pending)
-      if (this.pending === 0xff) this.bytes.push(0)
-      this.pending = 0
-      this.held = 0
+    this.pending = (this.pending << size) | (value & ((1 << size) - 1))
+    this.held += size
+    while (this.held >= 8) {
+      this.held -= 8
+      const byte = (this.pending >> this.held) & 0xff
+      this.bytes.push(byte)
+      if (byte === 0xff) this.bytes.push(0)
     }
+    this.pending &= (1 << this.held) - 1
   }
 
   end(): Buffer {

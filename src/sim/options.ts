@@ -19,7 +19,7 @@ export interface Faults {
   readonly failNodes?: readonly string[]
   /** The node never ends, and does not notice an interrupt, until faults are set anew. */
   readonly hangNodes?: readonly string[]
-  /** Time that a node takes before it works, in ms; an interrupt ends the wait. */
+  /** Time that a node takes before it works, in ms. Like any node that reports no progress, it does not notice an interrupt before its end. */
   readonly nodeMs?: Readonly<Record<string, number>>
   readonly http?: readonly HttpFault[]
 }

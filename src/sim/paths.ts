@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, join, relative, resolve } from 'node:path'
 
 /** The folders that a client can reach, absolute. */
@@ -17,7 +17,10 @@ export function makeFolders(base: string): Folders {
     mkdirSync(path, { recursive: true })
     return path
   }
-  return { base, input: under('input'), output: under('output'), temp: under('temp'), user: under('user') }
+  const folders = { base, input: under('input'), output: under('output'), temp: under('temp'), user: under('user') }
+  // ComfyUI's own checkout has this file, and /internal/files shows it.
+  writeFileSync(join(folders.output, '_output_images_will_be_put_here'), '')
+  return folders
 }
 
 /** Whether a path lies in a folder or is that folder. */

@@ -14,6 +14,8 @@ export function randomFrom(seed: string): () => number {
 
 type Rgb = readonly [number, number, number]
 
+const mix = (a: number, b: number, t: number) => a + (b - a) * t
+
 function fromHsl(hue: number, saturation: number, lightness: number): Rgb {
   const channel = (offset: number) => {
     const k = (offset + hue * 12) % 12
@@ -51,18 +53,24 @@ function sceneFor(prompt: string, seed: string): Scene {
   const turn = (amount: number) => (hue + amount + 1) % 1
   const spread = 0.09 + random() * 0.12
   const light = 0.78 - dark * 0.45
+  // A sky as green as its meadow would be poison: what is green stays below, and all light is warm.
+  const soft = hue > 0.2 && hue < 0.5 ? 0.45 : 1
+  const warm = (color: Rgb, amount: number): Rgb => {
+    const sun = fromHsl(0.11, 1, 0.86)
+    return [mix(color[0], sun[0], amount), mix(color[1], sun[1], amount), mix(color[2], sun[2], amount)]
+  }
   const layers = 5
   return {
     sky: [
-      fromHsl(turn(-spread * 1.5), 0.55, Math.max(0.1, light - 0.42 * (0.4 + dark))),
-      fromHsl(turn(-spread * 0.4), 0.5, Math.max(0.2, light - 0.08)),
-      fromHsl(turn(spread * 0.8), 0.85, Math.min(0.85, light + 0.1)),
+      fromHsl(turn(-spread * 1.5), 0.55 * soft, Math.max(0.1, light - 0.42 * (0.4 + dark))),
+      fromHsl(turn(-spread * 0.4), 0.52 * soft, Math.max(0.2, light - 0.08)),
+      warm(fromHsl(turn(spread * 0.8), 0.75 * soft, Math.min(0.85, light + 0.1)), 0.45 - dark * 0.25),
     ],
     sun: {
       x: 0.2 + random() * 0.6,
       y: 0.28 + random() * 0.26,
       r: 0.055 + random() * 0.075,
-      color: fromHsl(turn(spread * 1.4), 0.95, 0.9 - dark * 0.12),
+      color: warm(fromHsl(turn(spread), 0.9, 0.88), 0.72),
     },
     ridges: Array.from({ length: layers }, (_, i) => {
       const near = i / (layers - 1)
@@ -83,7 +91,6 @@ function sceneFor(prompt: string, seed: string): Scene {
   }
 }
 
-const mix = (a: number, b: number, t: number) => a + (b - a) * t
 const smooth = (t: number) => (t <= 0 ? 0 : t >= 1 ? 1 : t * t * (3 - 2 * t))
 
 /**
@@ -104,7 +111,12 @@ export function paint(prompt: string, seed: string, width: number, height: numbe
       )
     }),
   )
-  const noise = Math.max(0, 1 - done) ** 0.7
+  const noise = 0.96 * Math.max(0, 1 - done) ** 1.15
+  // Noise has the grain of a latent: some pixels wide, in the colours of the sky.
+  const block = Math.max(1, Math.round(Math.max(width, height) / 96))
+  const columns = Math.ceil(width / block)
+  const latent =
+    noise > 0 ? Float32Array.from({ length: columns * Math.ceil(height / block) * 3 }, grain) : new Float32Array(0)
   for (let py = 0; py < height; py++) {
     const y = py / height
     const lower = y < 0.45
@@ -112,7 +124,8 @@ export function paint(prompt: string, seed: string, width: number, height: numbe
     for (let px = 0; px < width; px++) {
       const from = lower ? scene.sky[0] : scene.sky[1]
       const to = lower ? scene.sky[1] : scene.sky[2]
-      const distance = Math.hypot((px / width - scene.sun.x) * aspect, y - scene.sun.y)
+      const across = (px / width - scene.sun.x) * aspect
+      const distance = Math.sqrt(across * across + (y - scene.sun.y) ** 2)
       const disc = smooth((scene.sun.r - distance) * height * 0.5 + 0.5)
       const glow = Math.max(disc, 0.55 * Math.exp(-distance * 5.2))
       let ridge = -1
@@ -121,14 +134,17 @@ export function paint(prompt: string, seed: string, width: number, height: numbe
       const layer = scene.ridges[ridge]
       const depth = ridge < 0 ? 0 : y - (heights[ridge]?.[px] as number)
       const mist = ridge < 0 ? 0 : 0.42 * smooth(depth * 4.5) * (1 - ridge / 5)
+      const halo = layer ? 0.16 * Math.exp(-distance * 4) : 0
       const speck = (grain() - 0.5) * 0.022
       for (let c = 0; c < 3; c++) {
         let value = mix(from[c] as number, to[c] as number, t)
         value = mix(value, scene.sun.color[c] as number, glow)
-        if (layer)
-          value = mix(layer.color[c] as number, scene.sky[2][c] as number, mist + 0.16 * Math.exp(-distance * 4))
+        if (layer) value = mix(layer.color[c] as number, scene.sky[2][c] as number, mist + halo)
         value += speck
-        if (noise > 0) value = mix(value, grain(), noise)
+        if (noise > 0) {
+          const speckle = latent[(Math.floor(py / block) * columns + Math.floor(px / block)) * 3 + c] as number
+          value = mix(value, 0.45 * (scene.sky[1][c] as number) + 0.55 * speckle, noise)
+        }
         data[at + c] = Math.max(0, Math.min(255, Math.round(value * 255)))
       }
     }

@@ -22,6 +22,9 @@ export interface FileBody {
   readonly end: number
 }
 
+/** What the recorded server calls itself. */
+export const SERVER = 'Python/3.12 aiohttp/3.14.5'
+
 const JSON_TYPE: [string, string] = ['Content-Type', 'application/json; charset=utf-8']
 const TEXT_TYPE: [string, string] = ['Content-Type', 'text/plain; charset=utf-8']
 

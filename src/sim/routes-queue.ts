@@ -41,8 +41,9 @@ export function queueRoutes(world: World): Route[] {
   function placeOf(body: Json): number | PyFloat {
     const given = member(body, 'number')
     if (given !== undefined) {
-      const value = asNumber(given) ?? Number(given)
-      if (Number.isNaN(value)) throw new TypeError('not a number')
+      const value =
+        asNumber(given) ?? (typeof given === 'boolean' || typeof given === 'string' ? Number(given) : undefined)
+      if (value === undefined || (typeof given === 'string' && Number.isNaN(value))) throw new TypeError('not a number')
       return new PyFloat(value)
     }
     const number = nextNumber++

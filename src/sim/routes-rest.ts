@@ -115,7 +115,7 @@ const V4_JSON: Readonly<Record<string, Reply>> = {
     pips: {},
   }),
   'manager/channel_url_list': json({
-    selected: 'default',
+    selected: 'custom',
     list: ['default::https://raw.githubusercontent.com/Comfy-Org/ComfyUI-Manager/main'],
   }),
   'comfyui_manager/comfyui_versions': empty(400),
@@ -173,7 +173,10 @@ async function task(call: Call): Promise<Reply> {
   const body = await bodyJson(call)
   const missing = ['ui_id', 'client_id', 'kind', 'params'].filter((name) => !(body instanceof Map && body.has(name)))
   if (missing.length === 0) return empty()
-  const lines = missing.map((name) => `${name}\n  Field required [type=missing, input_value={}, input_type=dict]`)
+  const lines = missing.map(
+    (name) =>
+      `${name}\n  Field required [type=missing, input_value={}, input_type=dict]\n    For further information visit https://errors.pydantic.dev/2.14/v/missing`,
+  )
   return text(`Invalid task data: ${missing.length} validation errors for QueueTaskItem\n${lines.join('\n')}`, 400)
 }
 

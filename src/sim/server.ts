@@ -8,11 +8,11 @@ import { isForeign } from './guard.ts'
 import { EMPTY_SHA, type RequestLog, type SimRequest } from './log.ts'
 import { finish } from './middleware.ts'
 import type { HttpFault, SimFlags } from './options.ts'
-import { empty, type Reply, serverError, text, tooLarge } from './reply.ts'
+import { serveOrdinarily } from './ordinary.ts'
+import { empty, type Reply, SERVER, serverError, text, tooLarge } from './reply.ts'
 import type { Found } from './router.ts'
 import { parseTarget } from './target.ts'
 
-const SERVER = 'Python/3.12 aiohttp/3.14.5'
 const MAX_FIELD = 8190
 const MAX_FIELDS = 128
 const LINGER_MS = 10_000
@@ -93,6 +93,10 @@ export function createHttp(parts: HttpParts): Server {
     }
   }
 
+  /** Requests that had an Upgrade header and are served as ordinary ones, by socket, until they are parsed anew. */
+  const originals = new WeakMap<Duplex, IncomingMessage>()
+  const lastAnswer = new WeakMap<Duplex, ServerResponse>()
+
   const server = createServer(
     {
       requireHostHeader: false,
@@ -101,11 +105,15 @@ export function createHttp(parts: HttpParts): Server {
       requestTimeout: 0,
       headersTimeout: 0,
       noDelay: true,
-      shouldUpgradeCallback: (request: IncomingMessage) =>
-        isHandshake(request) && !early(request) && (flags.corsHeader !== undefined || !isForeign(request.headers)),
     },
     (request, response) => {
-      const entry = log.keeps ? entryFor(request, false) : undefined
+      lastAnswer.set(request.socket, response)
+      const original = originals.get(request.socket)
+      if (original) {
+        originals.delete(request.socket)
+        Object.assign(request.headers, { upgrade: original.headers.upgrade, connection: original.headers.connection })
+      }
+      const entry = log.keeps ? entryFor(original ?? request, false) : undefined
       if (entry) log.add(entry)
       const incoming = readIncoming(request, parts.limit, entry)
       const fault = parts.faultFor(request.method ?? '', request.url ?? '')
@@ -119,6 +127,17 @@ export function createHttp(parts: HttpParts): Server {
   )
   server.maxHeadersCount = 0
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    // An Upgrade may be pipelined behind requests that are still being answered.
+    const before = lastAnswer.get(socket)
+    if (before && !before.writableFinished) before.once('close', () => upgrade(request, socket, head))
+    else upgrade(request, socket, head)
+  })
+
+  function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    if (!isHandshake(request) || early(request) || (flags.corsHeader === undefined && isForeign(request.headers))) {
+      serveOrdinarily(server, originals, request, socket, head)
+      return
+    }
     const entry = entryFor(request, true)
     log.add(entry)
     const fault = parts.faultFor('GET', request.url ?? '')
@@ -134,14 +153,14 @@ export function createHttp(parts: HttpParts): Server {
       return
     }
     accept(request, socket, head, entry)
-  })
+  }
 
   function accept(request: IncomingMessage, socket: Duplex, head: Buffer, entry: SimRequest): void {
     entry.status = 101
     parts.acceptSocket(request, socket, head, parseTarget(request.url ?? '')?.query.get('clientId') ?? '')
   }
 
-  server.on('clientError', (error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket) => {
+  server.on('clientError', (error: NodeJS.ErrnoException & { rawPacket?: Buffer; bytesParsed?: number }, socket) => {
     if (error.code === 'ECONNRESET' || !socket.writable) {
       socket.destroy()
       return
@@ -158,7 +177,7 @@ export function createHttp(parts: HttpParts): Server {
       raw,
     })
     const line = raw.split('\r\n', 1)[0] ?? ''
-    const message = `${error.message.replace(/^Parse Error: /, '')}:\n\n  b'${line}'\n    ^`
+    const message = `${error.message.replace(/^Parse Error: /, '')}:\n\n  b'${line}'\n${' '.repeat(4 + Math.min(error.bytesParsed ?? 0, line.length))}^`
     socket.end(
       `HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(message)}\r\nServer: ${SERVER}\r\nConnection: close\r\n\r\n${message}`,
     )
@@ -191,6 +210,8 @@ function send(request: IncomingMessage, response: ServerResponse, reply: Reply):
     head.push('Content-Length', String(length))
   head.push('Server', SERVER)
   if (reply.close) head.push('Connection', 'close')
+  // aiohttp keeps connections open without saying so.
+  if (!reply.close) response.removeHeader('connection')
   response.writeHead(reply.status, head)
   if (bodiless || (content === undefined && !body)) {
     response.end()

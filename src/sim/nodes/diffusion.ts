@@ -23,7 +23,7 @@ const SAMPLERS = [
 ]
 const SCHEDULERS = ['simple', 'sgm_uniform', 'karras', 'exponential', 'ddim_uniform', 'beta', 'normal']
 const MAX_SEED = 18_446_744_073_709_551_615n
-const PREVIEW_SIDE = 256
+const PREVIEW_SIDE = 192
 
 function linked<K extends Value['kind']>(context: NodeContext, name: string, kind: K): Extract<Value, { kind: K }> {
   const value = context.input(name) as Value | null
@@ -167,10 +167,10 @@ const KSampler: NodeClass = {
     ]
     for (let step = 1; step <= steps; step++) {
       await context.sleep(context.stepMs)
-      context.progress(step, steps, {
+      context.progress(step, steps, () => ({
         format: 'JPEG',
-        data: encodeJpeg(paint(text, seed, width, height, step / steps), 85),
-      })
+        data: encodeJpeg(paint(text, seed, width, height, step / steps), 75),
+      }))
     }
     const seeds = Array.from({ length: latent.batch }, (_, index) =>
       index === 0 ? `${text}\0${seed}` : `${text}\0${seed}.${index}`,

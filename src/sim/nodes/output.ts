@@ -133,7 +133,7 @@ const SaveImageWebsocket: NodeClass = {
   run(context) {
     const images = imagesOf(context, 'images')
     for (const [index, raster] of images.entries())
-      context.progress(index, images.length, { format: 'PNG', data: encodePng(raster, undefined, 1) })
+      context.progress(index, images.length, () => ({ format: 'PNG', data: encodePng(raster, undefined, 1) }))
     return { outputs: [] }
   },
 }

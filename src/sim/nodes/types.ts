@@ -41,8 +41,8 @@ export interface NodeContext {
   readonly stepMs: number
   /** Waits; throws Interrupted as soon as an interrupt comes. */
   readonly sleep: (ms: number) => Promise<void>
-  /** Reports a step, with a preview where one is given. */
-  readonly progress: (value: number, max: number, preview?: Preview) => void
+  /** Reports a step; the preview is only made where a socket is there to get it. */
+  readonly progress: (value: number, max: number, preview?: () => Preview) => void
   /** A line of text under the node, sent to every socket. */
   readonly text: (text: string) => void
   readonly tempPrefix: string
