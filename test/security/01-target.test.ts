@@ -28,6 +28,7 @@ describe('a path is canonical', () => {
     ['/assets/\u00c3\u00bc.js', ['assets', 'ü.js']],
     ['/settings/Comfy.Foo:bar@1,2(3)*', ['settings', 'Comfy.Foo:bar@1,2(3)*']],
     ['/history/...', ['history', '...']],
+    ['/assets/%EF%BB%BFx.js', ['assets', '\ufeffx.js']],
     ['/object_info/Foo%2F%2FBar', ['object_info', 'Foo//Bar']],
     ['/api/object_info/a%2fb', ['api', 'object_info', 'a/b']],
     ['/userdata/workflows%2Fname.json', ['userdata', 'workflows/name.json']],

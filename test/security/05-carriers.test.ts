@@ -62,6 +62,21 @@ describe('a key counts', () => {
     expect(who({ secure: false, headers })).toBe('401 no-credential')
   })
 
+  test('as a cookie under the name that fits what the browser sees: --public-url, or a trusted proxy before us', () => {
+    const plain = { headers: cookie(SESSIONS.user.cookie) }
+    const host = { headers: cookie(SESSIONS.user.cookie, '__Host-comfy_auth_8189') }
+    const publicUrl = new URL('https://localhost')
+    expect(who(host, { publicUrl })).toBe('cookie user-id')
+    expect(who(plain, { publicUrl })).toBe('401 no-credential')
+    expect(who({ ...plain, secure: true }, { publicUrl: new URL('http://localhost') })).toBe('cookie user-id')
+    const behind = (proto: string) => ({ headers: { ...host.headers, 'X-Forwarded-Proto': proto } })
+    const isTrustedProxy = () => true
+    expect(who(behind('https'), { isTrustedProxy })).toBe('cookie user-id')
+    expect(who(behind('http, HTTPS '), { isTrustedProxy })).toBe('cookie user-id')
+    expect(who(behind('https, http'), { isTrustedProxy })).toBe('401 no-credential')
+    expect(who(behind('https'))).toBe('401 no-credential')
+  })
+
   test('in any case of its scheme and its header name, with blanks around it', () => {
     expect(who({ headers: ['AUTHORIZATION', `bEARER   ${KEYS.user} `] })).toBe('bearer user-id')
     expect(who({ headers: ['x-aPI-kEY', KEYS.user] })).toBe('x-api-key user-id')

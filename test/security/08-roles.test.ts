@@ -154,6 +154,7 @@ describe('a user stops its own prompts alone', () => {
           `{"a":1,"\\u0061":2,${own.slice(1)}`,
           `{"a":{"b":1,"b":1},${own.slice(1)}`,
           `{"a":[{"b":1 , "b" :1}],${own.slice(1)}`,
+          `{"a"\n:1,"a"\r:2,${own.slice(1)}`,
           `{"a":1,"b":{"c":[{}]},"a":2,${own.slice(1)}`,
           utf16,
           new Uint8Array([0xff, ...new TextEncoder().encode(own)]),

@@ -17,7 +17,7 @@ export function isPreflight(facts: RequestFacts, head: Head, policy: Policy): bo
 /** What --enable-cors-header allows this request, if anything: `*`, or its own origin where that is the one named. */
 export function allowedOrigin(head: Head, policy: Policy): string | undefined {
   const { corsOrigin } = policy
-  if (corsOrigin === undefined || head.origin === undefined) return undefined
+  if (head.origin === undefined) return undefined
   return corsOrigin === '*' || corsOrigin === head.origin ? corsOrigin : undefined
 }
 
