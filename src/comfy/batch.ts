@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { ComfyAuthError } from '../errors.ts'
 import { cancelPrompt } from './cancel.ts'
-import { type NodeProblem, type RunOptions, type RunResult, runPrompt, submitPrompt } from './run-prompt.ts'
+import { type RunOptions, type RunResult, runPrompt, submitPrompt } from './run-prompt.ts'
 import type { Variation } from './variations.ts'
 
 export interface BatchOptions extends Omit<RunOptions, 'prompt' | 'promptId' | 'clientId'> {
@@ -66,8 +66,6 @@ export async function runBatch(options: BatchOptions, onDone: (item: BatchItem) 
   return items
 }
 
-export type SubmittedOnly = BatchItem & { readonly status: 'submitted' }
-
 /** `--no-wait`: sends them all and looks after none. */
 export async function submitBatch(
   options: Pick<BatchOptions, 'client' | 'variations' | 'signal' | 'strict' | 'onEvent'>,
@@ -86,7 +84,7 @@ export async function submitBatch(
       status: 'submitted',
       outputs: [],
       texts: [],
-      problems: problems satisfies readonly NodeProblem[],
+      problems,
       seed,
     }
     items.push(item)

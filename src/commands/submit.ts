@@ -1,3 +1,4 @@
+import { isAbsolute, relative } from 'node:path'
 import { Command } from '../cli/command.ts'
 import { Args, duration, Flags } from '../cli/flags.ts'
 import { createProgress } from '../cli/progress.ts'
@@ -37,6 +38,11 @@ function shown({ promptId, status, seed, outputs, texts, problems }: BatchItem):
     texts,
     warnings: problems.map(describeProblem),
   }
+}
+
+/** Below a relative --output a relative path, as `ls` would have it. */
+function asGiven(path: string, output: string): string {
+  return isAbsolute(output) ? path : relative(process.cwd(), path)
 }
 
 async function askWhetherToCancel(): Promise<boolean> {
@@ -145,7 +151,7 @@ Nothing is ever overwritten. Ctrl-C cancels the prompt on the server.`
       for (const problem of item.problems) this.caution(`${describeProblem(problem)} (left out; the rest runs)`)
       for (const { node, text } of item.texts) this.note(`node ${node}: ${text}`)
       if (item.status === 'submitted') this.log(item.promptId)
-      for (const { path } of item.outputs) if (path !== undefined) this.log(path)
+      for (const { path } of item.outputs) if (path !== undefined) this.log(asGiven(path, flags.output))
       if (item.status === 'success' && item.outputs.length === 0)
         this.note(`Prompt ${item.promptId} ended and put out no file.`)
     }

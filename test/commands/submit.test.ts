@@ -85,7 +85,7 @@ describe('login', () => {
     )
     expect(modes).toEqual(['700', '600'])
 
-    expect(await run(['submit', WORKFLOW])).toMatchObject({ out: `${join(home, 'ComfyUI_00001_.png')}\n`, code: 0 })
+    expect(await run(['submit', WORKFLOW])).toMatchObject({ out: 'ComfyUI_00001_.png\n', code: 0 })
     const whoami = JSON.parse((await run(['whoami', '--json'])).out)
     expect(whoami).toMatchObject({
       schema: 1,
