@@ -131,10 +131,10 @@ describe('a run', () => {
   test('ends by the poll alone where the socket is refused', async () => {
     const state: { where: 'in_progress' | 'completed' } = { where: 'in_progress' }
     await start(server(state), { refuseSockets: 403 })
-    setTimeout(() => {
-      state.where = 'completed'
-    }, 100)
-    expect((await run()).outputs).toHaveLength(1)
+    const done = run()
+    await expect.poll(() => events).toContainEqual({ type: 'started' })
+    state.where = 'completed'
+    expect((await done).outputs).toHaveLength(1)
     expect(events).toContainEqual({ type: 'connection', state: 'polling' })
     expect(fake.requests.filter((request) => request.startsWith('UPGRADE'))).toHaveLength(1)
   })
@@ -259,10 +259,11 @@ describe('a run', () => {
   test('it waits in the queue: how many come before it is told once', async () => {
     const state: { where: 'pending' | 'completed' } = { where: 'pending' }
     await start({ ...server(state), 'POST /prompt': () => ({ prompt_id: 'mine', number: 5, node_errors: {} }) })
-    setTimeout(() => {
-      state.where = 'completed'
-    }, 300)
-    await run()
+    const done = run()
+    const looks = (): number => fake.requests.filter((request) => request === 'GET /queue').length
+    await expect.poll(looks).toBeGreaterThan(2)
+    state.where = 'completed'
+    await done
     expect(events.filter(({ type }) => type === 'queued')).toEqual([{ type: 'queued', ahead: 1 }])
   })
 })
