@@ -180,6 +180,8 @@ async function task(call: Call): Promise<Reply> {
   return text(`Invalid task data: ${missing.length} validation errors for QueueTaskItem\n${lines.join('\n')}`, 400)
 }
 
+const TEMPLATE_LISTS: Readonly<Record<string, string>> = { 'index.json': '[]', 'index_logo.json': '{}' }
+
 /** The page: `/`, its folders, and what stands beside it. */
 export function pageRoutes({ webRoot }: World, index: Buffer | undefined): { routes: Route[]; fallback: Handler } {
   const page: [string, string][] = [
@@ -216,10 +218,10 @@ export function pageRoutes({ webRoot }: World, index: Buffer | undefined): { rou
     const found =
       name !== '' && !name.includes('\0') && isWithin(join(webRoot, 'templates'), path) ? regularFile(path) : undefined
     if (found) return fileReply(call, path, found, [], typeOf(path))
-    // A frontend package brings no templates; the page only needs a list.
-    return name === 'index.json'
-      ? { status: 200, headers: [['Content-Type', 'application/json']], body: Buffer.from('[]') }
-      : raised(404)
+    // A frontend package brings no templates; the page only needs lists of them.
+    const list = TEMPLATE_LISTS[name]
+    if (list === undefined) return raised(404)
+    return { status: 200, headers: [['Content-Type', 'application/json']], body: Buffer.from(list) }
   }
 
   return {
