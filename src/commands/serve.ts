@@ -120,6 +120,8 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       })
     }
     const { signal } = this
+    let proxy: RunningProxy | undefined
+    process.on('SIGHUP', () => void proxy?.reload()) // from the start: it would end the process
     const [named = DEFAULT_UPSTREAM, ...more] = flags.upstream ?? []
     if (more.length > 0) {
       throw new ComfyAuthError('usage', 'One serve guards one ComfyUI: --upstream was given more than once.', {
@@ -127,7 +129,6 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       })
     }
     const keys = flags['no-auth'] ? undefined : await this.#openKeys(flags)
-    let proxy: RunningProxy | undefined
     let sim: { readonly url: string; close(): Promise<void> } | undefined
     try {
       if (flags.demo) sim = await (await import('../demo/demo.ts')).startSim()
@@ -161,10 +162,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
         log: (line) => this.note(line),
       })
       await this.#greet(proxy, upstream, keys, flags)
-      const reload = () => void proxy?.reload()
-      process.on('SIGHUP', reload)
       if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-      process.off('SIGHUP', reload)
       this.note(`Stopping: what runs has ${flags.drain / 1_000} s to finish. Once more ends it at once.`)
     } finally {
       await proxy?.close()
