@@ -5,8 +5,11 @@ export interface Load {
   readonly requestsPerSecond: number
   readonly p50Ms: number
   readonly p99Ms: number
-  /** Answers that were not 2xx or 3xx, and socket errors: a figure with any of them is worthless. */
-  readonly errors: number
+  readonly requests: number
+  /** Answers that were not 2xx or 3xx. */
+  readonly refusals: number
+  /** Connections that could not be made, broke or timed out. */
+  readonly socketErrors: number
 }
 
 export interface LoadOptions {
@@ -32,12 +35,13 @@ function parse(output: string): Load {
     const [, value, unit] = output.match(new RegExp(`^\\s+${p}%\\s+([\\d.]+)(us|ms|s|m)$`, 'm'))!
     return Number(value) * UNITS[unit!]!
   }
-  const refused = Number(output.match(/Non-2xx or 3xx responses: (\d+)/)?.[1] ?? 0)
   const broken = output.match(/Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/)
   return {
     requestsPerSecond: Number(output.match(/Requests\/sec:\s+([\d.]+)/)![1]),
     p50Ms: percentile(50),
     p99Ms: percentile(99),
-    errors: refused + (broken?.slice(1).reduce((sum, count) => sum + Number(count), 0) ?? 0),
+    requests: Number(output.match(/(\d+) requests in/)![1]),
+    refusals: Number(output.match(/Non-2xx or 3xx responses: (\d+)/)?.[1] ?? 0),
+    socketErrors: broken?.slice(1).reduce((sum, count) => sum + Number(count), 0) ?? 0,
   }
 }

@@ -1,11 +1,13 @@
-// npm run bench [-- --rounds 5 --seconds 3 --json FILE]: see docs/benchmarks.md.
+// npm run bench [-- CASE... --rounds 5 --seconds 3 --json FILE]: see docs/benchmarks.md.
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { CASES } from './cases.ts'
+import { type Case, compare, type Row } from './compare.ts'
 import { isInstalled } from './process.ts'
-import { type Row, small } from './small.ts'
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
@@ -13,40 +15,52 @@ const { values } = parseArgs({
   },
 })
 
-const needs = ['wrk', 'taskset'].filter((program) => !isInstalled(program))
-if (needs.length > 0) {
-  console.error(`The benchmark needs ${needs.join(' and ')}. On Debian: apt-get install wrk util-linux`)
+function stop(message: string): never {
+  console.error(message)
   process.exit(2)
 }
 
+const needs = ['wrk', 'taskset'].filter((program) => !isInstalled(program))
+if (needs.length > 0) stop(`The benchmark needs ${needs.join(' and ')}. On Debian: apt-get install wrk util-linux`)
+const names = positionals.length > 0 ? positionals : Object.keys(CASES)
+if (names.some((name) => !CASES[name])) stop(`The cases are ${Object.keys(CASES).join(', ')}.`)
+
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 
-function summarise({ name, rounds }: Row) {
+function summarise({ name, rounds }: Row, refused: boolean) {
+  const wrong = ({ requests, refusals, socketErrors }: Row['rounds'][number]) =>
+    socketErrors + (refused ? requests - refusals : refusals)
   return {
     name,
     requestsPerSecond: Math.round(median(rounds.map((round) => round.requestsPerSecond))),
     p50Ms: median(rounds.map((round) => round.p50Ms)),
     p99Ms: median(rounds.map((round) => round.p99Ms)),
-    errors: rounds.reduce((sum, round) => sum + round.errors, 0),
+    /** A figure with any of them is worthless. */
+    wrongAnswers: rounds.reduce((sum, round) => sum + wrong(round), 0),
   }
 }
 
-const { rows, absent } = await small(Number(values.rounds), Number(values.seconds))
-const table = rows.map(summarise)
-const ours = table.find(({ name }) => name === 'comfy-auth')!
-
-console.log(
-  `Small authenticated GET, one core, 64 connections; medians of ${values.rounds} interleaved rounds of ${values.seconds} s`,
-)
-console.log(`Node ${process.version}, ${cpus().length} cores\n`)
-console.log('| proxy | requests/s | comfy-auth is | p50 ms | p99 ms | errors |')
-console.log('|---|---:|---:|---:|---:|---:|')
-for (const row of table) {
-  const ratio = `${(ours.requestsPerSecond / row.requestsPerSecond).toFixed(2)}x`
-  console.log(
-    `| ${row.name} | ${row.requestsPerSecond} | ${ratio} | ${row.p50Ms.toFixed(2)} | ${row.p99Ms.toFixed(2)} | ${row.errors} |`,
-  )
+function print({ title, ours, contenders, refused }: Case, rows: readonly Row[]): void {
+  const table = rows.map((row) => summarise(row, refused))
+  const own = table.find(({ name }) => name === ours)!
+  console.log(`\n${title}: one core, 64 connections, medians of ${values.rounds} rounds of ${values.seconds} s\n`)
+  console.log(`| | requests/s | ${ours} is | p50 ms | p99 ms | wrong answers |`)
+  console.log('|---|---:|---:|---:|---:|---:|')
+  for (const { name, requestsPerSecond, p50Ms, p99Ms, wrongAnswers } of table) {
+    const ratio = `${(own.requestsPerSecond / requestsPerSecond).toFixed(2)}x`
+    const cells = [name, requestsPerSecond, ratio, p50Ms.toFixed(2), p99Ms.toFixed(2), wrongAnswers]
+    console.log(`| ${cells.join(' | ')} |`)
+  }
+  const absent = contenders.flatMap(({ name, absent: why }) => (why ? [`${name} (${why})`] : []))
+  if (absent.length > 0) console.log(`\nAbsent: ${absent.join(', ')}`)
 }
-if (absent.length > 0) console.log(`\nAbsent: ${absent.join(', ')}`)
-if (values.json)
-  writeFileSync(values.json, `${JSON.stringify({ case: 'small', node: process.version, rows, absent }, null, 2)}\n`)
+
+console.log(`Node ${process.version}, ${cpus().length} cores`)
+const results: Record<string, readonly Row[]> = {}
+for (const name of names) {
+  const chosen = CASES[name]!()
+  const rows = await compare(chosen, Number(values.rounds), Number(values.seconds))
+  results[name] = rows
+  print(chosen, rows)
+}
+if (values.json) writeFileSync(values.json, `${JSON.stringify({ node: process.version, results }, null, 2)}\n`)
