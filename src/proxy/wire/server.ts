@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
-import { protocolAnswer, respond, respondRaw } from './respond.ts'
+import { endRaw, protocolAnswer, respond, respondRaw } from './respond.ts'
 
 export interface ServerLimits {
   readonly headBytes: number
@@ -93,8 +93,9 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const response = latest.get(socket)
-    const busy = response !== undefined && !response.writableFinished && response.headersSent
-    if (busy || !socket.writable || error.code === 'ECONNRESET') socket.destroy()
+    const answered = response?.headersSent === true && !(response.writableFinished && response.shouldKeepAlive)
+    if (!socket.writable || error.code === 'ECONNRESET' || (answered && !response.writableFinished)) socket.destroy()
+    else if (answered) endRaw(socket) // it has its answer, the last one here
     else respondRaw(socket, parserAnswer(error.code ?? ''), nowMs())
   })
 
