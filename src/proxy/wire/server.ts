@@ -95,7 +95,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     const response = latest.get(socket)
     const answered = response?.headersSent === true && !(response.writableFinished && response.shouldKeepAlive)
     if (!socket.writable || error.code === 'ECONNRESET' || (answered && !response.writableFinished)) socket.destroy()
-    else if (answered) endRaw(socket) // it has its answer, the last one here
+    // Behind the last answer of a connection there is nothing to say.
+    else if (answered) endRaw(socket)
     else respondRaw(socket, parserAnswer(error.code ?? ''), nowMs())
   })
 

@@ -45,7 +45,7 @@ describe('whose prompt it is', () => {
   /** A queue that stands still: everything but the first prompt waits. */
   const HELD = { faults: { hangNodes: ['EmptyImage'] } }
 
-  test('the answer to POST /prompt makes it the key\'s own, from the moment it is read', async () => {
+  test("the answer to POST /prompt makes it the key's own, from the moment it is read", async () => {
     const { sim, proxy } = await start(HELD)
     await submit(sim.url, undefined)
     const { prompt_id: id } = await submit(proxy.url, USER)
@@ -85,7 +85,7 @@ describe('whose prompt it is', () => {
     expect(await stop(proxy.url, USER, id)).toBe(403)
   })
 
-  test('an id of another key stays that key\'s', async () => {
+  test("an id of another key stays that key's", async () => {
     const { sim, proxy } = await start(HELD)
     await submit(sim.url, undefined)
     const { prompt_id: id } = await submit(proxy.url, USER)
@@ -120,7 +120,9 @@ describe('whose prompt it is', () => {
     const response = await fetch(`${proxy.url}/queue`, { method: 'POST', headers: as(USER), body })
     expect(response.status).toBe(400)
     const chunked = `POST /queue HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${USER}\r\nTransfer-Encoding: chunked\r\n\r\n11170\r\n${'x'.repeat(70_000)}\r\n0\r\n\r\n`
-    expect(await exchange(proxy.port, chunked.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))).toMatch(/^HTTP\/1.1 400 /)
+    expect(await exchange(proxy.port, chunked.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))).toMatch(
+      /^HTTP\/1.1 400 /,
+    )
     expect(sim.requests).toEqual([])
   })
 })
@@ -168,7 +170,12 @@ describe('the index page', () => {
 
 test('the login page on /, a session by its form, the page by its cookie, and the way out', async () => {
   const { sim, proxy } = await start()
-  const navigation = { accept: 'text/html', 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' }
+  const navigation = {
+    accept: 'text/html',
+    'sec-fetch-site': 'none',
+    'sec-fetch-mode': 'navigate',
+    'sec-fetch-dest': 'document',
+  }
   const door = await fetch(`${proxy.url}/`, { headers: navigation })
   expect(door.status).toBe(401)
   expect(await door.text()).toContain('name="api_key"')
@@ -196,7 +203,7 @@ test('the login page on /, a session by its form, the page by its cookie, and th
   expect((await fetch(`${proxy.url}/queue`, { headers: { ...own, cookie } })).status).toBe(401)
 })
 
-test('/health is the guide\'s JSON without a key, and asks the upstream once for many', async () => {
+test("/health is the guide's JSON without a key, and asks the upstream once for many", async () => {
   const { sim, proxy } = await start()
   const answers = await Promise.all(Array.from({ length: 20 }, () => fetch(`${proxy.url}/health`)))
   expect(await answers[0]!.json()).toMatchObject({ status: 'ok', queue: { pending: 0, running: 0 }, vram: {} })
@@ -206,7 +213,8 @@ test('/health is the guide\'s JSON without a key, and asks the upstream once for
 test('the login page answers 11 wrong keys with 429, and a live key of ours still comes in', async () => {
   const { proxy } = await start()
   const statuses: number[] = []
-  for (let i = 0; i < 12; i++) statuses.push((await fetch(`${proxy.url}/queue`, { headers: as(`wrong-key-${i}`) })).status)
+  for (let i = 0; i < 12; i++)
+    statuses.push((await fetch(`${proxy.url}/queue`, { headers: as(`wrong-key-${i}`) })).status)
   expect(statuses.at(0)).toBe(401)
   expect(statuses.at(-1)).toBe(429)
 })

@@ -1,3 +1,8 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createSim } from '../../../src/sim/sim.ts'
 import { ADMIN, exchange, get, type RawRequest, rawClient, rawUpstream, startProxy, VIEWER } from './support.ts'
@@ -279,6 +284,31 @@ describe('an upstream that fails', () => {
     cleanups.push(again.close)
     expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/^HTTP\/1.1 200 /)
   })
+})
+
+test('an upstream on a unix socket is served, sockets too', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-unix-'))
+  const path = join(folder, 'comfyui.sock')
+  const heads: string[] = []
+  const server = createServer((socket) => {
+    socket
+      .on('error', () => {})
+      .on('data', (chunk) => {
+        heads.push(chunk.toString('latin1'))
+        socket.write(OK)
+      })
+  }).listen(path)
+  await once(server, 'listening')
+  const proxy = await startProxy(`unix:${path}`)
+  expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/ok$/)
+  const upgrade =
+    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
+  expect(await exchange(proxy.port, get('/ws?clientId=a', upgrade))).toMatch(/^HTTP\/1.1 200 [\s\S]*ok$/)
+  for (const head of heads) expect(head).toMatch(/\r\nhost: 127.0.0.1\r\n/i)
+  expect(heads).toHaveLength(2)
+  await proxy.close()
+  server.close()
+  rmSync(folder, { recursive: true })
 })
 
 test('names of files in UTF-8 come through a real exchange with the simulated ComfyUI', async () => {
