@@ -1,11 +1,34 @@
 import { existsSync, globSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, normalize } from 'node:path'
-import { build } from 'esbuild'
+import { build, type Plugin } from 'esbuild'
 
 // A file a command, and what they share in chunks, so that a command loads its own code and nothing else's.
 // @oclif/core is bundled too: its 150 small files cost a start more than the rest of it (docs/decisions/0002).
 const BUNDLED = ['@oclif/core', 'nanoid']
 const { dependencies } = JSON.parse(readFileSync('package.json', 'utf8'))
+
+/**
+ * In @oclif/core's CommonJS, `const x_1 = require('y')` at the top of a file runs y at once, and so all of oclif and its
+ * dependencies at every start. Here each is required when it is first used: `x_1` becomes `(x_1())`.
+ */
+function lazily(source: string): string {
+  let lazy = source
+  for (const [line, name, required] of source.matchAll(/^const (\w+_\d+) = (.*\brequire\("[^"]+"\)\)?);$/gm)) {
+    const [before = '', after = ''] = lazy.split(line!)
+    const called = (code: string) => code.replaceAll(new RegExp(`\\b${name}\\b`, 'g'), `(${name}())`)
+    lazy = `${called(before)}let ${name}_; const ${name} = () => (${name}_ ??= ${required});${called(after)}`
+  }
+  return lazy
+}
+
+const lighterOclif: Plugin = {
+  name: 'lighter-oclif',
+  setup({ onLoad }) {
+    onLoad({ filter: /@oclif\/core\/lib\/.*\.js$/ }, ({ path }) => ({ contents: lazily(readFileSync(path, 'utf8')) }))
+    // It asks whether Linux runs in Windows, which nothing of ours wants to know, by running a program.
+    onLoad({ filter: /node_modules\/wsl-utils\/index\.js$/ }, () => ({ contents: 'export const isWsl = false' }))
+  },
+}
 
 const { metafile } = await build({
   entryPoints: ['src/cli/main.ts', ...globSync('src/commands/**/*.ts')],
@@ -21,6 +44,9 @@ const { metafile } = await build({
   banner: {
     js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url);",
   },
+  plugins: [lighterOclif],
+  minifySyntax: true,
+  minifyWhitespace: true, // less to read at a start; names stay, for stack traces
   sourcemap: true,
   metafile: true,
   logLevel: 'warning',

@@ -2,6 +2,7 @@ import { Config } from '@oclif/core/config'
 import type { ErrorKind } from '../errors.ts'
 import { completeBareFlags } from './bare-flags.ts'
 import type { Command } from './command.ts'
+import { importCommand, quickConfig, readManifest, SILENT } from './quick-start.ts'
 import { type Known, unknownCommand, type Wording } from './wording.ts'
 
 export interface Package {
@@ -41,23 +42,61 @@ export function splitCommand(argv: readonly string[], ids: readonly string[]): S
   return { id: undefined, words, rest: argv }
 }
 
+/** Without plugins: oclif would load what a package.json in the data folder names. */
+const PLAIN = { userPlugins: false, devPlugins: false, logger: SILENT }
+
 const NOT_FIRST: Wording = {
   kind: 'usage',
   message: 'The command comes first, its flags behind it.',
   hint: 'See `comfy-auth --help`.',
 }
 
-/** Runs the command that argv names, or shows help. Returns the exit code, or the words for a command that does not exist. */
-export async function dispatch(
-  argv: readonly string[],
-  { pjson, root, called }: { readonly pjson: Package; readonly root: string; readonly called: Called },
-): Promise<number | Wording> {
-  // No plugins: oclif would load what a package.json in the data folder names.
-  const config = await Config.load({ root, pjson: pjson as never, userPlugins: false, devPlugins: false })
-  const split = argv.indexOf('--')
-  const head = split < 0 ? argv : argv.slice(0, split)
-  const { id, words, rest } = splitCommand(head, config.commandIDs)
+interface Line {
+  readonly pjson: Package
+  readonly root: string
+  readonly called: Called
+}
 
+/** Hands a command its words and runs it. */
+async function run(
+  Loaded: CommandClass,
+  split: Split,
+  tail: readonly string[],
+  config: Config,
+  called: Called,
+): Promise<number> {
+  const flags = Object.keys({ json: true, ...Loaded.baseFlags, ...Loaded.flags })
+  const args = Object.keys(Loaded.args).map((name) => name.toUpperCase())
+  called.known = { command: String(split.id).replaceAll(':', ' '), flags, args }
+  called.exitCodes = Loaded.exitCodes
+  const own = completeBareFlags(split.rest, flags)
+  const command = new Loaded(Loaded.takesPassthrough || tail.length === 0 ? own : [...own, '--', ...tail], config)
+  command.passthrough = tail
+  called.command = command
+  await command.execute()
+  return command.exitCode
+}
+
+/** Runs the command that argv names, or shows help. Returns the exit code, or the words for a command that does not exist. */
+export async function dispatch(argv: readonly string[], line: Line): Promise<number | Wording> {
+  const { pjson, root, called } = line
+  const end = argv.indexOf('--')
+  const head = end < 0 ? argv : argv.slice(0, end)
+  const tail = end < 0 ? [] : argv.slice(end + 1)
+
+  const manifest = head.includes('--help') ? undefined : readManifest(root, pjson)
+  if (manifest) {
+    const split = splitCommand(head, Object.keys(manifest.commands))
+    const found = split.id === undefined ? undefined : manifest.commands[split.id]
+    if (split.id !== undefined && found) {
+      const Loaded = (await importCommand(root, split.id, found.relativePath)) as CommandClass
+      return await run(Loaded, split, tail, quickConfig(root, pjson), called)
+    }
+  }
+
+  const config = await Config.load({ root, pjson: pjson as never, ...PLAIN })
+  const split = splitCommand(head, config.commandIDs)
+  const { id, words } = split
   if (id === undefined && words.length > 0 && !config.findTopic(words.join(':'))) {
     const names = config.commands.filter(({ hidden }) => !hidden).map((command) => command.id.replaceAll(':', ' '))
     return unknownCommand(words, names)
@@ -69,17 +108,6 @@ export async function dispatch(
     await new Help(config, { stripAnsi: false }).showHelp(id === undefined ? [...words] : id.split(':'))
     return 0
   }
-
   const Loaded = (await config.findCommand(id, { must: true }).load()) as unknown as CommandClass
-  const flags = Object.keys({ json: true, ...Loaded.baseFlags, ...Loaded.flags })
-  const args = Object.keys(Loaded.args).map((name) => name.toUpperCase())
-  called.known = { command: id.replaceAll(':', ' '), flags, args }
-  called.exitCodes = Loaded.exitCodes
-  const tail = split < 0 ? [] : argv.slice(split + 1)
-  const own = completeBareFlags(rest, flags)
-  const command = new Loaded(Loaded.takesPassthrough || split < 0 ? own : [...own, '--', ...tail], config)
-  command.passthrough = tail
-  called.command = command
-  await command.execute()
-  return command.exitCode
+  return await run(Loaded, split, tail, config, called)
 }

@@ -34,13 +34,29 @@ const ENVIRONMENT: [string, string][] = [
 ]
 
 type CommandOfHelp = Parameters<OclifHelp['formatCommand']>[0]
+type FlagOfHelp = NonNullable<CommandOfHelp['flags']>[string]
+
+/** Its default behind the words, where the words do not name it as people write it (`30s` for 30000). */
+function withDefaultLast(flag: FlagOfHelp): FlagOfHelp {
+  if (flag.type !== 'option' || flag.default === undefined) return flag
+  const { default: standard, description = '', ...rest } = flag
+  return {
+    ...rest,
+    description: description.includes('[default: ') ? description : `${description} [default: ${standard}]`,
+  }
+}
+
+/** The line breaks of a template literal are the source's: only an empty line begins a paragraph. */
+function inParagraphs(text: string): string {
+  return text.replaceAll(/(?<!\n)\n(?!\n)/g, ' ')
+}
 
 interface OwnCodes {
   readonly exitCodes?: Readonly<Record<string, number>>
   readonly exitCodeHelp?: [string, string][]
 }
 
-/** oclif's help, with the exit codes at its end. */
+/** oclif's help, with defaults behind the words, paragraphs that are wrapped once, and the exit codes at its end. */
 export class Help extends OclifHelp {
   override formatRoot(): string {
     return [super.formatRoot(), this.#list('ENVIRONMENT', ENVIRONMENT), this.#list('EXIT CODES', exitCodeRows())].join(
@@ -50,7 +66,13 @@ export class Help extends OclifHelp {
 
   override formatCommand(command: CommandOfHelp): string {
     const { exitCodes = {}, exitCodeHelp } = command as OwnCodes
-    const help = super.formatCommand(command).trimEnd()
+    const help = super
+      .formatCommand({
+        ...command,
+        flags: Object.fromEntries(Object.entries(command.flags).map(([name, flag]) => [name, withDefaultLast(flag)])),
+        ...(command.description !== undefined && { description: inParagraphs(command.description) }),
+      })
+      .trimEnd()
     // A command with codes of its own and no table of them says them in its description.
     if (!exitCodeHelp && Object.keys(exitCodes).length > 0) return `${help}\n`
     return `${help}\n\n${this.#list('EXIT CODES', exitCodeHelp ?? exitCodeRows())}`

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { redact } from '../keys/format.ts'
 import { dim, red } from './colour.ts'
 import type { Called, Package } from './dispatch.ts'
 import { EXIT_CODES } from './exit-codes.ts'
@@ -23,10 +22,12 @@ function print({ kind, message, hint }: Wording, json: boolean): void {
   else process.stderr.write(`${red('Error:', 'stderr')} ${message}\n${dim(hint, 'stderr')}\n`)
 }
 
+/** Where an error came from and what caused it, without any message: those of Node and of libraries may repeat argv. */
 function printStack(error: unknown): void {
-  if (!process.env.DEBUG) return
-  const cause = error instanceof Error && error.cause instanceof Error ? `\nCaused by: ${error.cause.stack}` : ''
-  process.stderr.write(`${redact(`${error instanceof Error ? error.stack : String(error)}${cause}`)}\n`)
+  if (!process.env.DEBUG || !(error instanceof Error)) return
+  const frames = (error.stack ?? '').split('\n').filter((line) => /^ +at /.test(line))
+  process.stderr.write(`${error.constructor.name}\n${frames.join('\n')}\n`)
+  printStack(error.cause)
 }
 
 /** oclif's own way to end: `this.exit(n)`. */

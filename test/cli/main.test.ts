@@ -93,6 +93,14 @@ test('no command repeats a surplus argument or the value of an unknown flag, be 
   }
 })
 
+test('DEBUG shows where an error came from, and no argv', async () => {
+  const key = makeKey()
+  const { stderr } = await runCli(['keygen', '--label', 'hunter2-hunter2', key], { env: { DEBUG: '*' } })
+  expect(stderr).toMatch(/\n +at /)
+  expect(stderr).not.toContain(key.slice(6))
+  expect(stderr).not.toContain('hunter2')
+})
+
 test('a key in argv is called one, with the better ways', async () => {
   const key = makeKey()
   await inBothForms(['keygen', key], { message: 'A key was given as an argument', hint: 'COMFYUI_API_KEY' })
