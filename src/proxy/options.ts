@@ -7,6 +7,7 @@ import type { ExtraRoute, HostPolicy } from './decide/facts.ts'
 import { parseHost } from './decide/host.ts'
 import { isRefusal } from './decide/refusal.ts'
 import { parseTarget } from './decide/target.ts'
+import type { ThrottleOptions } from './state/throttle.ts'
 import type { UpstreamTarget } from './wire/upstream.ts'
 
 /** What `serve` may be told, as the command line has it. */
@@ -42,6 +43,8 @@ export interface ProxyOptions {
   readonly auditMaxBytes?: number | undefined
   /** Reads are logged too. */
   readonly accessLog?: boolean
+  /** How many wrong guesses a client may make, and how long it then waits. */
+  readonly throttle?: ThrottleOptions
   readonly maxConnections?: number | undefined
   readonly maxConnectionsPerAddress?: number | undefined
   /** Within which a head has to be whole. */

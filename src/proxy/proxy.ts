@@ -72,7 +72,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
             reads: options.accessLog ?? false,
           })
     if (audit) closers.push(() => audit.close())
-    const throttle = createThrottle()
+    const throttle = createThrottle(options.throttle)
     const sockets = createSockets({ nowMs })
     const upstream = await openUpstream(settings.upstream, options, log)
     closers.push(() => upstream.close())

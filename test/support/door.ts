@@ -35,13 +35,18 @@ export interface Heard {
   readonly body: string
 }
 
-export async function openDoor(options: Partial<ProxyOptions> = {}, simOptions: SimOptions = {}): Promise<Door> {
+/** `bareKeys`: free-form admin keys, as the guide has them. */
+export async function openDoor(
+  options: Partial<ProxyOptions> = {},
+  simOptions: SimOptions = {},
+  bareKeys: readonly string[] = [],
+): Promise<Door> {
   const home = await mkdtemp(join(tmpdir(), 'comfy-auth-door-'))
   const keyring = join(home, 'keyring.json')
   const made = {} as Record<Role, string>
   for (const role of ROLES) made[role] = (await createKey({ label: `the ${role}`, role, keyring })).key
   const sim = await createSim(simOptions)
-  const live = await openLiveKeys({ keyring, keyFiles: [], bareKeys: [] }, {})
+  const live = await openLiveKeys({ keyring, keyFiles: [], bareKeys }, {})
   const proxy = await createProxy({
     upstream: sim.url,
     listen: '127.0.0.1',
