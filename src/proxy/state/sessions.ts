@@ -231,6 +231,20 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
   }
 }
 
+/** What stands in the database, for another process than serve's: those that have not ended, newest first. */
+export function storedSessions(db: ServeDb, nowMs: number): readonly Session[] {
+  const rows = db.prepare('SELECT * FROM sessions ORDER BY created_ms DESC').all() as Row[]
+  return rows.map(fromRow).filter((session) => nowMs < session.endsMs)
+}
+
+/** Ends them for a serve that runs too: it looks every `pollMs`. */
+export function endStored(db: ServeDb, ids: readonly string[]): void {
+  const remove = db.prepare('DELETE FROM sessions WHERE id = ?')
+  db.exec('BEGIN IMMEDIATE')
+  for (const id of ids) remove.run(id)
+  db.exec('COMMIT')
+}
+
 function endOf(of: { remember: boolean; createdMs: number; usedMs: number }): number {
   return Math.min(of.usedMs + IDLE_MS, of.createdMs + ABSOLUTE_MS[of.remember ? 'remember' : 'session'])
 }
