@@ -105,7 +105,8 @@ export function readBody(request: IncomingMessage, limitBytes: number, idleMs: n
  * serves the next request where that sufficed. Else it is ended, with the time left for the client to read its answer.
  */
 export function dropRest(request: IncomingMessage): void {
-  if (request.complete || request.destroyed) return
+  // Called from within the parser, a request without a body is not complete yet.
+  if (request.complete || request.destroyed || !framingOf(request).hasBody) return
   const { socket } = request
   let left = DRAIN_BYTES
   const timer = setTimeout(() => socket.destroy(), DRAIN_MS)

@@ -8,15 +8,15 @@ const LINGER_MS = 2_000
 
 /** Writes an answer of ours and gives the length of its body. The one place that does, but for `respondRaw`. */
 export function respond(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Answer): number {
-  const content = typeof body === 'string' ? Buffer.from(body) : body
   dropRest(request)
   if (status === 204 || status === 304) {
     response.writeHead(status, headers as string[]).end()
     return 0
   }
-  response.writeHead(status, [...headers, 'Content-Length', String(content.length)])
-  response.end(request.method === 'HEAD' ? undefined : content)
-  return content.length
+  const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
+  response.writeHead(status, [...headers, 'Content-Length', String(length)])
+  response.end(request.method === 'HEAD' ? undefined : body) // a text shares one buffer with the head
+  return length
 }
 
 /** The same on a bare socket, as a whole HTTP/1.1 answer that ends the connection: a refused Upgrade, a broken head. */
