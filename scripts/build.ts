@@ -74,5 +74,3 @@ const kept = new Set([...Object.keys(metafile.outputs), LICENCES].map(normalize)
 for (const file of globSync('dist/**')) {
   if (existsSync(file) && statSync(file).isFile() && !kept.has(normalize(file))) rmSync(file)
 }
-
-await import('./manifest.ts') // what a start reads in place of all commands: always that of this build
