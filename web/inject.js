@@ -1,7 +1,9 @@
 // Runs in ComfyUI's page before every other script. The session's cookie already lets the page in; this adds
 // the storage token to its requests, leads to the login when the session has ended, and offers the way out.
 {
-  const LOGIN = '/auth_login.html'
+  // What stands before our own paths: --base-path, or nothing.
+  const BASE = new URL('.', document.currentScript?.src ?? `${location.origin}/`).pathname.slice(0, -1)
+  const LOGIN = `${BASE}/auth_login.html`
   const ENTRY = 'comfyui_api_key'
   // Stands beside the entry (login.js puts both there and takes both away): alone it means that somebody
   // removed the entry by hand, which is a way to log out.
@@ -11,7 +13,7 @@
   const BETWEEN_PROBES_MS = 3000
 
   const wayOut = document.currentScript?.dataset.wayOut !== 'off'
-  const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('comfy-auth') : undefined
+  const tabs = 'BroadcastChannel' in window ? new BroadcastChannel(`comfy-auth${BASE}`) : undefined
   const nativeFetch = window.fetch.bind(window)
 
   /** Storage can be switched off, and then throws: the session's cookie is enough. */
@@ -36,7 +38,12 @@
     return undefined
   }
 
-  const isOurs = (address) => quietly(() => new URL(address, document.baseURI).origin === location.origin) === true
+  /** Of this origin, and below --base-path: what else the host serves gets no token. */
+  const isOurs = (address) =>
+    quietly(() => {
+      const { origin, pathname } = new URL(address, document.baseURI)
+      return origin === location.origin && pathname.startsWith(`${BASE}/`)
+    }) === true
   const isOurRefusal = (status, challenge) => status === 401 && (challenge ?? '').includes('realm="comfy-auth"')
 
   // --- The end of a session ---
@@ -63,7 +70,7 @@
     probedMs = performance.now()
     try {
       const headers = { Accept: 'application/json' }
-      const answer = await nativeFetch('/', { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
+      const answer = await nativeFetch(`${BASE}/`, { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
       if (isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
         goToLogin(`${LOGIN}?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`)
       }
@@ -78,7 +85,7 @@
   const logOut = () => {
     loggingOut ??= (async () => {
       const headers = { Accept: 'application/json', 'Content-Type': 'application/json' }
-      const answer = await nativeFetch('/auth_logout', { method: 'POST', headers, keepalive: true })
+      const answer = await nativeFetch(`${BASE}/auth_logout`, { method: 'POST', headers, keepalive: true })
       if (!answer.ok && !isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
         throw new Error(`You are still logged in: the server answered with an error (${answer.status}).`)
       }

@@ -1,17 +1,17 @@
 // The login page's script. Without it the form still logs in; with it the page first asks whether a session
 // lives (its cookie does not come along on a link from mail or chat), and shows errors in place.
 {
-  const PAGE = '/auth_login.html'
   const ENTRY = 'comfyui_api_key'
   // Stands beside the entry: who finds it alone knows that the entry was taken away by hand (auth_inject.js).
   const MARK = 'comfyui_api_key_kept'
   const AUTOMATIC = 'comfy_auth_went_on'
 
-  const { mode, next, token, storage, wait } = document.body.dataset
+  const { base, mode, next, token, storage, wait } = document.body.dataset
+  const PAGE = `${base}/auth_login.html`
   const form = document.querySelector('form')
   const error = document.querySelector('#error')
   const field = document.querySelector('#api_key')
-  const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('comfy-auth') : undefined
+  const tabs = 'BroadcastChannel' in window ? new BroadcastChannel(`comfy-auth${base}`) : undefined
 
   /** Storage can be switched off, and then throws: the session's cookie is enough. */
   const quietly = (what) => {
@@ -45,7 +45,7 @@
 
   const sessionLives = async () => {
     const headers = { Accept: 'application/json' }
-    const answer = await fetch('/', { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
+    const answer = await fetch(`${base}/`, { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
     return answer.status !== 429 && !(answer.status === 401 && ofOurs(answer))
   }
 
@@ -109,7 +109,7 @@
   }
 
   const logOut = async () => {
-    const { answer, json } = await send('/auth_logout', '')
+    const { answer, json } = await send(`${base}/auth_logout`, '')
     if (!answer.ok && !(answer.status === 401 && ofOurs(answer))) {
       button.disabled = false
       show(json.message ?? `You are still logged in: the server answered with an error (${answer.status}).`)

@@ -61,6 +61,10 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       description: 'let --no-auth listen on the network',
     }),
     'public-url': Flags.string({ helpValue: 'URL', description: 'how browsers reach it behind another proxy' }),
+    'base-path': Flags.string({
+      helpValue: '/PATH',
+      description: 'live below this path of the host, ComfyUI and all: /comfy',
+    }),
     'allow-host': Flags.string({ helpValue: 'NAME', multiple: true, description: 'a host name that it goes by' }),
     'trusted-proxy': Flags.string({
       helpValue: 'ADDR|CIDR',
@@ -140,6 +144,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
         keys,
         allowInsecureBind: flags['allow-insecure-bind'],
         publicUrl: flags['public-url'],
+        basePath: flags['base-path'],
         allowHosts: flags['allow-host'] ?? [],
         trustedProxies: flags['trusted-proxy'] ?? [],
         exempt: flags.exempt,

@@ -23,6 +23,8 @@ export interface ProxyOptions {
   /** --no-auth beyond loopback is meant. */
   readonly allowInsecureBind?: boolean
   readonly publicUrl?: string | undefined
+  /** `/comfy`: everything lives below it. */
+  readonly basePath?: string | undefined
   readonly allowHosts?: readonly string[]
   readonly trustedProxies?: readonly string[]
   readonly exempt?: 'static' | 'minimal'
@@ -65,6 +67,8 @@ export interface Settings {
   readonly loopback: boolean
   readonly hosts: HostPolicy
   readonly publicUrl: URL | undefined
+  /** Empty, or without a slash at its end. */
+  readonly basePath: string
   readonly isTrustedProxy: (address: string) => boolean
   readonly exemptPaths: readonly string[]
   readonly extraRoutes: readonly ExtraRoute[]
@@ -99,6 +103,7 @@ export function validate(options: ProxyOptions): Settings {
     loopback,
     hosts: hostPolicy(options, loopback),
     publicUrl,
+    basePath: parseBasePath(options.basePath ?? ''),
     isTrustedProxy: trustedProxies(options.trustedProxies ?? []),
     exemptPaths: (options.exemptPaths ?? []).map(parseExemptPath),
     extraRoutes: (options.routes ?? []).map(parseRoute),
@@ -196,9 +201,17 @@ function parsePublicUrl(text: string): URL {
     throw usage('--public-url is no http:// or https:// URL.', remedy)
   }
   if (url.username !== '' || url.password !== '' || url.pathname !== '/' || url.search !== '' || url.hash !== '') {
-    throw usage('--public-url is more than scheme, host and port.', remedy)
+    throw usage('--public-url is more than scheme, host and port.', `${remedy} A path goes to --base-path.`)
   }
   return url
+}
+
+/** Plain characters alone: the prefix is compared byte for byte, and stands in cookies, scripts and pages. */
+function parseBasePath(text: string): string {
+  const path = text.replace(/\/+$/, '')
+  if (path === '' && (text === '' || text === '/')) return ''
+  if (/^(?:\/[\w~-][\w.~-]*)+$/.test(path)) return path
+  throw usage('--base-path is no plain path.', 'Write it as /comfy: letters, digits and . _ ~ - between the slashes.')
 }
 
 /** A decoded canonical path, or one that ends in `/*`; undefined for anything a reader could doubt. */

@@ -82,6 +82,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       auth: keys ? 'keys' : 'none',
       hosts: settings.hosts,
       publicUrl: settings.publicUrl,
+      basePath: settings.basePath,
       isTrustedProxy: settings.isTrustedProxy,
       exempt: options.exempt ?? 'static',
       exemptPaths: settings.exemptPaths,
@@ -158,7 +159,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     })
     const shownHost = urlHost(settings.listen[0]!)
     return {
-      url: settings.publicUrl?.origin ?? `http://${shownHost}:${port}`,
+      url: (settings.publicUrl?.origin ?? `http://${shownHost}:${port}`) + settings.basePath,
       probe: () => probe(upstream),
       async reload() {
         await keys?.reload()

@@ -127,3 +127,20 @@ test('a public address is told from the private ones', () => {
     expect(isPublicAddress(`http://${host}:8188`), host).toBe(true)
   }
 })
+
+test.each([
+  ['', ''],
+  ['/', ''],
+  ['/comfy', '/comfy'],
+  ['/comfy/', '/comfy'],
+  ['/gpu/one.two', '/gpu/one.two'],
+])('--base-path %j is %j', (basePath, expected) => {
+  expect(validate({ ...GOOD, basePath }).basePath).toBe(expected)
+})
+
+test.each(['comfy', '/a//b', '/..', '/a/../b', '/a b', '/a"b', '/a%2fb', 'https://h/comfy', '/a?b', '/a;b'])(
+  '--base-path %j is refused',
+  (basePath) => {
+    expect(() => validate({ ...GOOD, basePath })).toThrow('--base-path is no plain path.')
+  },
+)

@@ -19,6 +19,7 @@ const PLAN: ResponsePlan = {
   sandbox: false,
   index: false,
   corsOrigin: undefined,
+  userStyle: false,
   cookieNames: ['comfy_auth_8189', '__Host-comfy_auth_8189'],
 }
 
@@ -91,6 +92,18 @@ test('hop-by-hop headers stay behind, and what Connection names', () => {
   ]
   const rest = ['X-Hop', '1', 'X-Two', '2', 'Proxy-Authenticate', 'Basic', 'TE', 'x', 'X-Stays', '3']
   expect(back([...hop, ...rest])).toEqual(['X-Stays: 3', 'Cache-Control: private', ...ADDED])
+})
+
+test('the missing user.css calls itself a style sheet, so that nosniff adds no complaint in the console', () => {
+  expect(back(['Content-Type', 'text/plain'], { userStyle: true }, 404)).toEqual([
+    'Content-Type: text/css',
+    'Cache-Control: private',
+    ...ADDED,
+  ])
+  expect(back(['Content-Type', 'text/plain'], { userStyle: true })[0]).toBe('Content-Type: text/plain')
+  expect(back(['Content-Type', 'text/plain'], {}, 404)[0]).toBe('Content-Type: text/plain')
+  const decision = ask({ target: '/user.css', headers: bearer(KEYS.viewer) })
+  expect(decision).toMatchObject({ kind: 'forward', response: { userStyle: true } })
 })
 
 describe('Cache-Control', () => {

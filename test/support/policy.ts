@@ -65,6 +65,7 @@ export function makePolicy(overrides: PolicyOverrides = {}): Policy {
     auth: 'keys',
     hosts: { kind: 'loopback', allowed: new Set() },
     publicUrl: undefined,
+    basePath: '',
     isTrustedProxy: () => false,
     exempt: 'static',
     exemptPaths: [],

@@ -1,4 +1,5 @@
 import type { Digest } from '../../keys/digest.ts'
+import { belowBase, isBeforeBase } from './base-path.ts'
 import { readCarriers } from './carriers.ts'
 import { clientAddress } from './client.ts'
 import { checkClientId } from './client-id.ts'
@@ -6,7 +7,7 @@ import { isPreflight } from './cors.ts'
 import { checkCsrf, isSecure } from './csrf.ts'
 import { isOpen, ownPage } from './exempt.ts'
 import type { Account, Decision, Policy, Principal, Refusal, RefuseDecision, RequestFacts } from './facts.ts'
-import { readHead } from './head.ts'
+import { isFormPost, isPageLoad, readHead } from './head.ts'
 import { checkHost } from './host.ts'
 import { identify, identifyExempt } from './identify.ts'
 import { passOn } from './pass-on.ts'
@@ -18,17 +19,26 @@ import { parseTarget } from './target.ts'
 const NO_FAILURES: readonly Digest[] = []
 
 /** Rules 1 to 10, and what is decided of 11 and 13. Synchronous, and touches nothing but its arguments. */
-export function decide(facts: RequestFacts, policy: Policy): Decision {
+export function decide(outer: RequestFacts, policy: Policy): Decision {
+  const { basePath } = policy
+  const below = belowBase(outer.target, basePath)
+  const facts = below === undefined || below === outer.target ? outer : { ...outer, target: below }
   const head = readHead(facts)
   const client = clientAddress(facts, head, policy) // rule 3
   let account: Account = { client, principal: undefined, failures: NO_FAILURES }
-  let returnTo = '/'
+  let returnTo = `${basePath}/`
   const refuse = (denied: Refusal): RefuseDecision => ({ kind: 'refuse', refusal: denied, returnTo, account })
 
   const target = facts.method === 'CONNECT' ? refusal(400, 'bad-target') : parseTarget(facts.target) // rule 1
   if (isRefusal(target)) return refuse(target)
   const strangeHost = checkHost(head, policy) // rule 2
   if (strangeHost) return refuse(strangeHost)
+  if (below === undefined) {
+    const before = isPageLoad(facts, head) && isBeforeBase(facts.target, basePath)
+    return before
+      ? { kind: 'page', page: 'to-base-path', returnTo, account }
+      : refuse(refusal(404, 'outside-base-path'))
+  }
   if (head.serviceWorker !== undefined) return refuse(refusal(403, 'service-worker')) // rule 13
   const credentials = readCarriers(head, target, policy, isSecure(facts, head, policy)) // rule 5
   if (isRefusal(credentials)) return refuse(credentials)
@@ -37,13 +47,17 @@ export function decide(facts: RequestFacts, policy: Policy): Decision {
   const path = target.canonical
   const page = ownPage(facts, path)
   const open = isOpen(facts, path, page, policy) // rule 7 asks for a CanonicalPath: a doubtful path cannot be exempt
-  returnTo = returnToOf(target)
+  returnTo = basePath + returnToOf(target)
   let principal: Principal | undefined
   if (!open || facts.upgrade) {
     const identified = (open ? identifyExempt : identify)(facts, head, credentials, client, policy) // rules 4 and 6
     principal = identified.principal
     account = { client, principal, failures: identified.failures }
-    if (identified.refusal) return refuse(identified.refusal)
+    if (identified.refusal) {
+      // A browser without a script that logs out with no session left is shown the login too
+      const asPage = page === 'logout-post' && isFormPost(facts, head) && identified.refusal.status === 401
+      return refuse(asPage ? { ...identified.refusal, as: 'login' } : identified.refusal)
+    }
   }
 
   const standpoint = standpointOf(facts, path, policy)
@@ -54,9 +68,9 @@ export function decide(facts: RequestFacts, policy: Policy): Decision {
   const foreign = checkCsrf({ facts, head, principal, standpoint, page, open }, policy) // rule 9, for open ones too
   if (foreign) return refuse(foreign)
 
-  if (page) return { kind: 'page', page, returnTo: '/', account }
+  if (page) return { kind: 'page', page, returnTo: `${basePath}/`, account }
   if (isKeyArrival(facts, head, target, principal)) {
-    return { kind: 'page', page: 'key-arrival', returnTo: cleanUrlOf(target, head), account } // rule 13
+    return { kind: 'page', page: 'key-arrival', returnTo: basePath + cleanUrlOf(target, head), account } // rule 13
   }
   const { route } = standpoint
   const clientId = checkClientId(facts, target, route, principal, policy) // rule 11

@@ -66,6 +66,7 @@ export interface Account {
 
 export type Reason =
   | 'bad-target'
+  | 'outside-base-path'
   | 'bad-host'
   | 'unknown-host'
   | 'doubled-carrier'
@@ -84,7 +85,7 @@ export type Reason =
 
 export interface Refusal {
   readonly kind: 'refusal'
-  readonly status: 400 | 401 | 403 | 421 | 429
+  readonly status: 400 | 401 | 403 | 404 | 421 | 429
   readonly reason: Reason
   /** A browser's page load gets the login page in place of JSON (401 and 429 only). */
   readonly as: 'login' | 'json'
@@ -103,6 +104,8 @@ export type PageName =
   /** A browser that arrived with `?api_key=`: the page that turns it into a session and a clean URL (rule 13). */
   | 'key-arrival'
   | 'preflight'
+  /** --base-path: somebody asks for the folder above the page. */
+  | 'to-base-path'
 
 /** How the upstream's answer is changed on its way back: response-headers.ts' input (rule 13). */
 export interface ResponsePlan {
@@ -112,6 +115,8 @@ export interface ResponsePlan {
   readonly noStore: boolean
   /** /view, /userdata, asset content: a sandbox CSP. */
   readonly sandbox: boolean
+  /** `/user.css`, which most servers lack: under nosniff its 404 must call itself a style sheet, or browsers complain twice. */
+  readonly userStyle: boolean
   /** The index page: asked for uncompressed and whole, auth_inject.js put in. */
   readonly index: boolean
   /** The Origin that --enable-cors-header allows, for this request. */
@@ -130,7 +135,7 @@ export interface SocketPlan {
 export interface PageDecision {
   readonly kind: 'page'
   readonly page: PageName
-  /** The path and query without the key, canonical, or `/`: where a login may return to. */
+  /** The path and query without the key, canonical, or the page: where a login may return to, as a browser addresses it. */
   readonly returnTo: string
   readonly account: Account
 }
@@ -191,6 +196,8 @@ export interface Policy {
   readonly auth: 'keys' | 'none'
   readonly hosts: HostPolicy
   readonly publicUrl: URL | undefined
+  /** --base-path: empty, or a path such as `/comfy` without a slash at its end. */
+  readonly basePath: string
   readonly isTrustedProxy: (address: string) => boolean
   readonly exempt: 'static' | 'minimal'
   /** --exempt-path: a decoded path, or one that ends in `/*`. */

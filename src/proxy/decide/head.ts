@@ -150,6 +150,15 @@ export function speaksOfBrowser(head: Head): boolean {
   )
 }
 
+/** A form sent by a page: its answer is put into a tab too. */
+export function isFormPost(facts: RequestFacts, head: Head): boolean {
+  return (
+    facts.method === 'POST' &&
+    (head.fetchMode === undefined || head.fetchMode === 'navigate') &&
+    head.accept?.includes('text/html') === true
+  )
+}
+
 /** A page put into a tab: by Sec-Fetch-Dest where the browser says it, else (plain HTTP) by an Accept that names HTML. */
 export function isPageLoad(facts: RequestFacts, head: Head): boolean {
   if (facts.upgrade || (facts.method !== 'GET' && facts.method !== 'HEAD')) return false

@@ -80,6 +80,7 @@ function responsePlan({ head, target, route, open }: Passed, policy: Policy): Re
     noStore: target.keys.length > 0,
     // A path that is not canonical may be anything to the upstream
     sandbox: target.canonical === undefined || route?.mark === 'sandbox',
+    userStyle: route?.mark === 'user-style',
     index: route?.mark === 'index' && policy.auth === 'keys',
     corsOrigin: allowedOrigin(head, policy),
     cookieNames: [policy.cookieName(false), policy.cookieName(true)],

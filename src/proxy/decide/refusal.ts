@@ -5,7 +5,7 @@ export function isRefusal(value: unknown): value is Refusal {
   return typeof value === 'object' && value !== null && 'kind' in value && value.kind === 'refusal'
 }
 
-export function refusal(status: 400 | 403 | 421, reason: Reason): Refusal {
+export function refusal(status: 400 | 403 | 404 | 421, reason: Reason): Refusal {
   return { kind: 'refusal', status, reason, as: 'json', challenge: 'none' }
 }
 

@@ -49,6 +49,12 @@ export function responseHeaders(upstream: readonly string[], plan: ResponsePlan,
         // Of the page as it was before our script stood in it
         if (plan.index) continue
         break
+      case 'content-type':
+        if (plan.userStyle && status === 404) {
+          out.push('Content-Type', 'text/css')
+          continue
+        }
+        break
       case 'expires':
       case 'pragma':
         if (plan.noStore) continue

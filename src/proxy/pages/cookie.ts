@@ -14,17 +14,18 @@ export function sessionCookie(
 ): readonly string[] {
   const secure = isSecure(facts, readHead(facts), policy)
   const maxAge = remember ? `; Max-Age=${ABSOLUTE_MS.remember / 1_000}` : ''
-  return ['Set-Cookie', `${policy.cookieName(secure)}=${value}; ${attributes(secure)}${maxAge}`]
+  return ['Set-Cookie', `${policy.cookieName(secure)}=${value}; ${attributes(secure, policy)}${maxAge}`]
 }
 
 /** Set-Cookie that takes the session's cookie away. */
 export function endedCookie(facts: RequestFacts, policy: Policy): readonly string[] {
   const secure = isSecure(facts, readHead(facts), policy)
-  return ['Set-Cookie', `${policy.cookieName(secure)}=; ${attributes(secure)}; Max-Age=0`]
+  return ['Set-Cookie', `${policy.cookieName(secure)}=; ${attributes(secure, policy)}; Max-Age=0`]
 }
 
-function attributes(secure: boolean): string {
-  return `Path=/; HttpOnly; SameSite=Strict${secure ? '; Secure' : ''}`
+/** Below --base-path alone, so that what else the host serves is not sent it; but `__Host-` is a promise of Path=/. */
+function attributes(secure: boolean, { basePath }: Policy): string {
+  return `Path=${secure ? '' : basePath}/; HttpOnly; SameSite=Strict${secure ? '; Secure' : ''}`
 }
 
 /** Every live session whose cookie came along: another port of the same host can toss some in (rule 5). */

@@ -4,7 +4,7 @@ import { type Answer, OWN_HEADERS } from './answer.ts'
 
 /** One of web/'s pages, with its style and script put in. */
 export interface Document {
-  /** The page with only the named block of `<!--begin x-->...<!--end x-->`, and each `{{name}}` escaped. */
+  /** The page with only the named block of `<!--begin x-->...<!--end x-->`, and each `{{name}}` escaped; `base` is --base-path. */
   answer(status: number, block: string, values: Readonly<Record<string, string>>, headers?: readonly string[]): Answer
 }
 
@@ -12,7 +12,7 @@ export interface Document {
  * Reads web/NAME.html and puts `NAME.css` and `NAME.js` in where it names them, so that a page is one
  * answer (rule 7 opens no other path). Its CSP allows those two by their SHA-256 and nothing else inline.
  */
-export function loadDocument(name: string): Document {
+export function loadDocument(name: string, basePath: string): Document {
   const page = readPackageText(`web/${name}.html`)
   const style = readPackageText(`web/${name}.css`)
   const script = readPackageText(`web/${name}.js`)
@@ -28,7 +28,8 @@ export function loadDocument(name: string): Document {
   ].join('; ')
 
   return {
-    answer(status, block, values, headers = []) {
+    answer(status, block, given, headers = []) {
+      const values: Readonly<Record<string, string>> = { base: basePath, ...given }
       const body = page
         .replace(BLOCK, (_, its: string, inner: string) => (its === block ? inner : ''))
         .replace(FLAG, (_, attribute: string, key: string) => (values[key] ? ` ${attribute}` : ''))

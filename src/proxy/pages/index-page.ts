@@ -34,7 +34,7 @@ export function createInjectScript(): (facts: RequestFacts) => Answer {
 export function injectIndex(
   html: Uint8Array,
   upstreamHeaders: readonly string[],
-  options: { readonly wayOut: boolean },
+  options: { readonly wayOut: boolean; readonly basePath: string },
 ): Buffer | undefined {
   if (html.length > MAX_INDEX_BYTES) return undefined
   if (headerOf(upstreamHeaders, 'content-type')?.toLowerCase().startsWith('text/html') !== true) return undefined
@@ -48,7 +48,7 @@ export function injectIndex(
   if (allowed === 'no') return undefined
   const nonce = allowed === 'yes' ? '' : ` nonce="${allowed.nonce}"`
   const wayOut = options.wayOut ? '' : ' data-way-out="off"'
-  const tag = `<script src="${INJECT_PATH}"${nonce}${wayOut}></script>`
+  const tag = `<script src="${options.basePath}${INJECT_PATH}"${nonce}${wayOut}></script>`
   const at = insertionPoint(page)
   return Buffer.from(page.slice(0, at) + tag + page.slice(at), 'latin1')
 }

@@ -8,7 +8,6 @@ import type { Answer } from './answer.ts'
 import { presentedSessions } from './cookie.ts'
 import type { Document } from './document.ts'
 import { enter, type LoginDeps } from './entry.ts'
-import { safeNext } from './next.ts'
 
 /**
  * Rule 13: a page load that brought its key in the query gets a page that replaces itself by the clean
@@ -17,7 +16,7 @@ import { safeNext } from './next.ts'
  */
 export function keyArrival(deps: LoginDeps, document: Document, decision: PageDecision, facts: RequestFacts): Answer {
   const { principal, client } = decision.account
-  const next = safeNext(decision.returnTo) ?? '/'
+  const next = decision.returnTo
   if (principal?.keyId === undefined) return document.answer(401, 'login', { title: 'Log in', mode: 'still', next })
   const { keyId, label } = principal
 

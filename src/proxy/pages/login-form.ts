@@ -4,19 +4,19 @@ export interface LoginForm {
   /** Less the blanks around it; empty where none came. */
   readonly key: string
   readonly remember: boolean
-  /** A safe place to return to, `/` where none was named. */
+  /** A safe place to return to, the page where none was named. */
   readonly next: string
 }
 
 /** The fields `api_key`, `remember` and `next` of a form or of JSON; whatever cannot be read is no key. */
-export function parseLoginForm(body: Uint8Array, contentType: string | undefined): LoginForm {
+export function parseLoginForm(body: Uint8Array, contentType: string | undefined, basePath: string): LoginForm {
   const text = new TextDecoder().decode(body)
   const field = contentType?.includes('json') === true ? jsonFields(text) : formFields(text)
   const remember = field('remember')
   return {
     key: field('api_key').trim(),
     remember: remember !== '' && remember !== 'false' && remember !== '0',
-    next: safeNext(field('next')) ?? '/',
+    next: safeNext(field('next'), basePath) ?? `${basePath}/`,
   }
 }
 

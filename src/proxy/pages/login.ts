@@ -32,13 +32,14 @@ export interface LoginPages {
 }
 
 export function createLoginPages(deps: LoginDeps): LoginPages {
-  const document = loadDocument('login')
+  const { basePath } = deps.policy
+  const document = loadDocument('login', basePath)
 
   return {
     page: (facts) => loginPage(deps, document, facts),
     inPlace: (state, headers) => showLogin(document, state, headers),
     post(decision, facts, body) {
-      const form = parseLoginForm(body, readHead(facts).contentType)
+      const form = parseLoginForm(body, readHead(facts).contentType, basePath)
       const outcome = logIn(deps, decision.account, facts, form)
       return wantsJson(facts) ? asJson(outcome, form) : asPage(document, outcome, form)
     },
@@ -49,9 +50,9 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
 function loginPage({ policy }: LoginDeps, document: Document, facts: RequestFacts): Answer {
   if (queryValue(facts, 'logout') === 'true') {
     const mode = isSentByForeignPage(facts) ? 'logout-ask' : 'logout-now'
-    return document.answer(200, 'logout', { title: 'Log out', mode, next: '/' })
+    return document.answer(200, 'logout', { title: 'Log out', mode, next: `${policy.basePath}/` })
   }
-  const next = safeNext(queryValue(facts, 'next')) ?? '/'
+  const next = safeNext(queryValue(facts, 'next'), policy.basePath) ?? `${policy.basePath}/`
   if (policy.auth === 'none') return seeOther(next)
   const note = queryValue(facts, 'notice') === 'logged-out' ? 'You are logged out.' : ''
   return showLogin(document, { status: 200, next, note })

@@ -21,7 +21,7 @@ export function logout(
   const cookie = endedCookie(facts, policy)
   const answer =
     readHead(facts).accept?.includes('text/html') === true
-      ? seeOther('/auth_login.html?notice=logged-out', cookie)
+      ? seeOther(`${policy.basePath}/auth_login.html?notice=logged-out`, cookie)
       : jsonAnswer(200, { status: 'logged-out' }, cookie)
   return { ...answer, event: { kind: 'logout', sessionIds: ids } }
 }

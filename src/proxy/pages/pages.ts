@@ -1,5 +1,5 @@
 import type { PageDecision, RefuseDecision, RequestFacts } from '../decide/facts.ts'
-import type { Answer } from './answer.ts'
+import { type Answer, seeOther } from './answer.ts'
 import type { LoginDeps } from './entry.ts'
 import { createHealth, type ReadUpstream } from './health.ts'
 import { createInjectScript, injectIndex } from './index-page.ts'
@@ -33,7 +33,7 @@ export function createPages(deps: PagesDeps): Pages {
   const injectScript = createInjectScript()
 
   return {
-    ...createWaitingPages(),
+    ...createWaitingPages(deps.policy.basePath),
     async answer(decision, { facts, body }) {
       switch (decision.page) {
         case 'health':
@@ -48,11 +48,13 @@ export function createPages(deps: PagesDeps): Pages {
           return injectScript(facts)
         case 'key-arrival':
           return login.arrival(decision, facts)
+        case 'to-base-path':
+          return seeOther(decision.returnTo)
         case 'preflight':
           return preflight(deps.policy, facts)
       }
     },
     refusal: (decision, facts) => refusalAnswer(login, deps.policy, decision, facts),
-    injectIndex: (html, headers) => injectIndex(html, headers, { wayOut: deps.wayOut }),
+    injectIndex: (html, headers) => injectIndex(html, headers, { wayOut: deps.wayOut, basePath: deps.policy.basePath }),
   }
 }

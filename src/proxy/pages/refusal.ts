@@ -4,13 +4,13 @@ import { readHead } from '../decide/head.ts'
 import { REALM } from '../decide/response-headers.ts'
 import { type Answer, jsonAnswer } from './answer.ts'
 import type { LoginPages, LoginState } from './login.ts'
-import { safeNext } from './next.ts'
 import { throttledText, waitText } from './words.ts'
 
 const NAMES = {
   400: 'Bad Request',
   401: 'Unauthorized',
   403: 'Forbidden',
+  404: 'Not Found',
   421: 'Misdirected Request',
   429: 'Too Many Requests',
 } as const
@@ -19,6 +19,7 @@ const NAMES = {
 const MESSAGES: Readonly<Record<Reason, string>> = {
   'bad-target':
     'This path is not one that every server reads alike. Send it as /path?query, without "#" or control characters.',
+  'outside-base-path': 'Nothing is served here: this server lives below its --base-path.',
   'bad-host': 'The request needs exactly one Host header, as host or host:port.',
   'unknown-host':
     'The server does not go by this name. Its owner can add it with serve --allow-host NAME or --public-url URL.',
@@ -53,9 +54,9 @@ export function refusalAnswer(
   const { refusal, account } = decision
   const { status, reason, retryAfterSeconds, roleNeeded } = refusal
   const headers = challenges(refusal.challenge, reason)
-  if (refusal.as === 'login') return login.inPlace(loginState(decision, facts), headers)
+  if (refusal.as === 'login') return login.inPlace(loginState(decision), headers)
 
-  let message = MESSAGES[reason]
+  let message = MESSAGES[reason].replaceAll('/auth_login.html', `${policy.basePath}/auth_login.html`)
   if (roleNeeded !== undefined) {
     const role = account.principal?.role
     message += ` It needs the role ${roleNeeded}${role === undefined ? '' : `; yours is ${role}`}.`
@@ -78,9 +79,9 @@ function challenges(challenge: RefuseDecision['refusal']['challenge'], reason: R
   return headers
 }
 
-function loginState(decision: RefuseDecision, facts: RequestFacts): LoginState {
+function loginState(decision: RefuseDecision): LoginState {
   const { status, reason, retryAfterSeconds } = decision.refusal
-  const state = { status, next: safeNext(decision.returnTo) ?? safeNext(facts.target) ?? '/' }
+  const state = { status, next: decision.returnTo }
   if (reason === 'throttled' && retryAfterSeconds !== undefined) {
     return { ...state, error: throttledText(retryAfterSeconds), retryAfterSeconds }
   }

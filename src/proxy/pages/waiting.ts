@@ -23,8 +23,8 @@ export interface WaitingPages {
   badGateway(facts: RequestFacts, fault: GatewayFault): Answer
 }
 
-export function createWaitingPages(): WaitingPages {
-  const document = loadDocument('waiting')
+export function createWaitingPages(basePath: string): WaitingPages {
+  const document = loadDocument('waiting', basePath)
 
   return {
     waiting(facts) {

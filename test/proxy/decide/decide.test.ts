@@ -81,6 +81,8 @@ test('a refused page load shows the login page, anything else JSON', () => {
   expect(as({ ...html, 'Sec-Fetch-Dest': 'iframe' })).toBe('json')
   expect(as({ ...html, 'Sec-Fetch-Mode': 'cors' })).toBe('json')
   expect(as(html, { method: 'POST' })).toBe('json')
+  expect(as(html, { method: 'POST', target: '/auth_logout' })).toBe('login')
+  expect(as({ ...html, 'Sec-Fetch-Mode': 'cors' }, { method: 'POST', target: '/auth_logout' })).toBe('json')
   expect(as({ Accept: '*/*' })).toBe('json')
   expect(as({ Accept: 'application/json' })).toBe('json')
   expect(as({})).toBe('json')

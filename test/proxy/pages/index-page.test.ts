@@ -6,7 +6,7 @@ import { account, facts, header, house } from './support.ts'
 const HTML = ['Content-Type', 'text/html']
 const TAG = '<script src="/auth_inject.js"></script>'
 const inject = (page: string, headers: readonly string[] = HTML, wayOut = true) =>
-  injectIndex(Buffer.from(page), headers, { wayOut })?.toString()
+  injectIndex(Buffer.from(page), headers, { wayOut, basePath: '' })?.toString()
 
 test.each([
   ['<!doctype html><html><head><title>x</title></head></html>', '<head>'],
@@ -59,7 +59,7 @@ test('whatever the bytes of a page, all of them are still there', () => {
   fc.assert(
     fc.property(fc.array(fc.oneof(piece, fc.string({ unit: 'binary' }))), (parts) => {
       const page = Buffer.from(parts.join(''))
-      const injected = injectIndex(page, HTML, { wayOut: true })!
+      const injected = injectIndex(page, HTML, { wayOut: true, basePath: '' })!
       const at = injected.indexOf(TAG)
       expect(at).toBeGreaterThanOrEqual(0)
       expect(Buffer.concat([injected.subarray(0, at), injected.subarray(at + TAG.length)]).equals(page)).toBe(true)
@@ -79,4 +79,9 @@ test('/auth_inject.js may be kept, and is asked for again by its ETag', async ()
   expect(header(first, 'cache-control')).toBe('no-cache')
   const again = await get({ 'If-None-Match': header(first, 'etag')! })
   expect([again.status, again.body]).toEqual([304, ''])
+})
+
+test('below --base-path the script is asked for there', () => {
+  const page = injectIndex(Buffer.from('<head>'), HTML, { wayOut: true, basePath: '/comfy' })
+  expect(String(page)).toBe('<head><script src="/comfy/auth_inject.js"></script>')
 })

@@ -253,3 +253,21 @@ test('who is logged in with that key already keeps the session', async () => {
   expect(String(page.body)).toContain('data-storage="kept"')
   expect(it.sessions.list()).toEqual(before)
 })
+
+test('below --base-path links, forms and cookies stay there; over TLS the cookie’s name demands the root', async () => {
+  const { get, logInByForm } = house({ keys: { 'the right key': {} }, policy: { basePath: '/comfy' } })
+  const page = String((await get('/auth_login.html?next=/comfy/?a=b')).body)
+  expect(page).toContain('data-base="/comfy"')
+  expect(page).toContain('data-next="/comfy/?a=b"')
+  expect(page).toContain('action="/comfy/auth_login.html"')
+  expect(String((await get('/auth_login.html?next=/?a=b')).body)).toContain('data-next="/comfy/"')
+  const fields = { api_key: 'the right key', next: '/comfy/?a=b' }
+  const answer = await logInByForm(fields)
+  expect(header(answer, 'location')).toBe('/comfy/?a=b')
+  expect(header(answer, 'set-cookie')).toMatch(
+    /^comfy_auth_8189=comfys_\w+; Path=\/comfy\/; HttpOnly; SameSite=Strict$/,
+  )
+  expect(header(await logInByForm(fields, {}, true), 'set-cookie')).toMatch(
+    /^__Host-\S+; Path=\/; HttpOnly; SameSite=Strict; Secure$/,
+  )
+})

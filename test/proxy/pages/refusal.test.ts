@@ -33,12 +33,9 @@ test('a page load gets the login page in place, which keeps where it was going',
   expect(header(answer, 'www-authenticate')).toBe('Bearer realm="comfy-auth"')
 })
 
-test('a way that no login may return to becomes the start page', () => {
-  const answer = pages.refusal(
-    refuse({ as: 'login' }, undefined, '//evil.example'),
-    facts({ target: '//evil.example' }),
-  )
-  expect(String(answer.body)).toContain('data-next="/"')
+test('the login page leads on to where the decision says', () => {
+  const answer = pages.refusal(refuse({ as: 'login' }, undefined, '/?a=b'), facts({ target: '//evil.example' }))
+  expect(String(answer.body)).toContain('data-next="/?a=b"')
 })
 
 test('403 names the role that is needed, in words and for programs', () => {
@@ -63,8 +60,9 @@ test('429 says how long to wait, in a header, in JSON and on the page', () => {
   expect(String(page.body)).toContain('Try again in 2 minutes.')
 })
 
-const REASONS: Record<Reason, [400 | 401 | 403 | 421 | 429, string]> = {
+const REASONS: Record<Reason, [400 | 401 | 403 | 404 | 421 | 429, string]> = {
   'bad-target': [400, 'Bad Request'],
+  'outside-base-path': [404, 'Not Found'],
   'bad-host': [400, 'Bad Request'],
   'unknown-host': [421, 'Misdirected Request'],
   'doubled-carrier': [400, 'Bad Request'],

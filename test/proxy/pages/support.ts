@@ -44,7 +44,12 @@ export function facts(options: FactsOptions = {}): RequestFacts {
 export const BROWSER = { Accept: 'text/html,*/*;q=0.8', 'Sec-Fetch-Dest': 'document', 'Sec-Fetch-Mode': 'navigate' }
 
 /** Pages over true sessions and a true throttle; keys are what `keys` says. */
-export function house(deps: Partial<PagesDeps> & { keys?: Readonly<Record<string, Partial<KnownKey>>> } = {}) {
+export function house(
+  deps: Partial<Omit<PagesDeps, 'policy'>> & {
+    keys?: Readonly<Record<string, Partial<KnownKey>>>
+    policy?: Partial<Policy>
+  } = {},
+) {
   const db = openServeDb(':memory:')
   const sessions = createSessions(db, { nowMs: () => 1_000_000, pollMs: 60_000 })
   const throttle = createThrottle()
@@ -57,6 +62,7 @@ export function house(deps: Partial<PagesDeps> & { keys?: Readonly<Record<string
     auth: 'keys',
     hosts: { kind: 'any', allowed: new Set() },
     publicUrl: undefined,
+    basePath: '',
     isTrustedProxy: () => false,
     exempt: 'static',
     exemptPaths: [],
