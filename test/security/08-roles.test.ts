@@ -3,7 +3,16 @@ import { ROLES, type Role } from '../../src/keys/roles.ts'
 import { decide } from '../../src/proxy/decide/decide.ts'
 import { pathsOf, ROUTES } from '../../src/proxy/decide/routes.ts'
 import { ROUTE_CASES as CASES, OWN_PROMPT as UUID } from '../support/comfyui-routes.ts'
-import { bearer, type FactsOverrides, KEYS, makeFacts, makePolicy, type PolicyOverrides } from '../support/policy.ts'
+import {
+  bearer,
+  type FactsOverrides,
+  KEYS,
+  makeFacts,
+  makeKnownKey,
+  makePolicy,
+  NOW_MS,
+  type PolicyOverrides,
+} from '../support/policy.ts'
 
 const policy = (overrides: PolicyOverrides = {}) => makePolicy({ prompts: { 'user-id': [UUID] }, ...overrides })
 
@@ -101,7 +110,7 @@ describe('a user stops its own prompts alone', () => {
     const decision = ask(role, { method: 'POST', target, headers })
     const last =
       decision.kind === 'inspect'
-        ? decision.check(typeof body === 'string' ? new TextEncoder().encode(body) : body)
+        ? decision.check(typeof body === 'string' ? new TextEncoder().encode(body) : body, NOW_MS)
         : decision
     if (last.kind === 'refuse') return `${last.refusal.status} ${last.refusal.reason}`
     return last.kind === 'forward' ? `200 ${last.body}` : last.kind
@@ -186,7 +195,7 @@ describe('a user stops its own prompts alone', () => {
       ])('under %j as plain JSON', (headers) => {
         const decision = ask('user', { method: 'POST', target: path, headers })
         if (decision.kind !== 'inspect') throw new Error('not inspected')
-        const forward = decision.check(new TextEncoder().encode(own))
+        const forward = decision.check(new TextEncoder().encode(own), NOW_MS)
         expect(forward).toMatchObject({ kind: 'forward', target: path, body: up })
         const sent = forward.kind === 'forward' ? forward.headers : []
         expect(sent.filter((_, i) => i % 2 === 0 && /^content/i.test(sent[i]!))).toEqual(['Content-Type'])
@@ -209,6 +218,24 @@ describe('a user stops its own prompts alone', () => {
       })
     },
   )
+
+  test('only as long as its key lives and keeps its role while the body arrives', () => {
+    const own = new TextEncoder().encode(JSON.stringify({ prompt_id: UUID }))
+    const key = makeKnownKey({ id: 'user-id', role: 'user', expiresMs: NOW_MS + 1_000 })
+    const checkedAs = (later: Partial<typeof key>, nowMs = NOW_MS) => {
+      let now = key
+      const decision = ask('user', { method: 'POST', target: '/interrupt' }, { findKey: () => now })
+      if (decision.kind !== 'inspect') throw new Error('not inspected')
+      now = { ...key, ...later }
+      const last = decision.check(own, nowMs)
+      return last.kind === 'refuse' ? `${last.refusal.status} ${last.refusal.reason}` : last.kind
+    }
+    expect(checkedAs({})).toBe('forward')
+    expect(checkedAs({}, NOW_MS + 1_000)).toBe('401 dead-credential')
+    expect(checkedAs({ revoked: true })).toBe('401 dead-credential')
+    expect(checkedAs({ role: 'viewer' })).toBe('403 role')
+    expect(checkedAs({ id: 'another-id' })).toBe('403 not-own-prompt')
+  })
 
   test('in the queue never by clear, also not beside delete', () => {
     expect(stop('/queue', `{"delete":["${UUID}"],"clear":true}`)).toBe('403 role')

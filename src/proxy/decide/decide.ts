@@ -75,5 +75,11 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
   const { route } = standpoint
   const clientId = checkClientId(facts, target, route, principal, policy) // rule 11
   if (isRefusal(clientId)) return refuse(clientId)
-  return passOn({ facts, head, target, route, open, clientId, account, refuse }, policy) // rules 8 (bodies) and 10
+  const principalAt = (nowMs: number) => {
+    const identified = identify({ ...facts, nowMs }, head, credentials, client, policy)
+    if (identified.refusal) return identified.refusal
+    return requireRole(identified.principal, standpoint, path, policy) ?? identified.principal
+  }
+  // Rules 8 (bodies) and 10
+  return passOn({ facts, head, target, route, open, clientId, account, principalAt, refuse }, policy)
 }

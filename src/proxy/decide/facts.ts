@@ -167,7 +167,8 @@ export interface ForwardDecision {
 export interface InspectDecision {
   readonly kind: 'inspect'
   readonly limitBytes: number
-  readonly check: (body: Uint8Array) => ForwardDecision | RefuseDecision
+  /** `nowMs`: when the body had arrived. Who sends it is asked once more: its key may have died or changed while it came. */
+  readonly check: (body: Uint8Array, nowMs: number) => ForwardDecision | RefuseDecision
   /** The answer where the body is longer than limitBytes. */
   readonly tooLong: RefuseDecision
   readonly account: Account

@@ -7,6 +7,7 @@ import type {
   ForwardDecision,
   InspectDecision,
   Policy,
+  Principal,
   Refusal,
   RefuseDecision,
   RequestFacts,
@@ -29,6 +30,8 @@ export interface Passed {
   /** Set for an Upgrade. */
   readonly clientId: ClientId | undefined
   readonly account: Account
+  /** Rules 4, 6 and 8 at another time, for the same credentials. */
+  readonly principalAt: (nowMs: number) => Principal | Refusal
   readonly refuse: (denied: Refusal) => RefuseDecision
 }
 
@@ -44,8 +47,10 @@ export function passOn(passed: Passed, policy: Policy): ForwardDecision | Inspec
   return {
     kind: 'inspect',
     limitBytes: BODY_LIMIT_BYTES,
-    check: (bytes) => {
-      const body = checkBody(bytes, stop, principal, policy)
+    check: (bytes, nowMs) => {
+      const sender = passed.principalAt(nowMs)
+      if (isRefusal(sender)) return refuse(sender)
+      const body = checkBody(bytes, stop, sender, policy)
       return isRefusal(body) ? refuse(body) : forward(passed, policy, body)
     },
     tooLong: refuse(refusal(400, 'bad-body')),

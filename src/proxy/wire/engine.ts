@@ -95,7 +95,7 @@ export function createEngine(services: EngineServices): Engine {
     decision: InspectDecision,
   ) {
     const body = await wholeBody(request, response, decision.limitBytes)
-    const checked = body ? decision.check(body) : decision.tooLong
+    const checked = body ? decision.check(body, nowMs()) : decision.tooLong
     if (response.destroyed) return
     if (checked.kind === 'refuse') refuse(request, response, facts, checked)
     else forward(request, response, facts, checked)
