@@ -40,6 +40,8 @@ export interface Listener {
   close(drainMs: number): Promise<void>
 }
 
+function ignore(): void {}
+
 /** How often idle connections are looked for while draining. */
 const DRAIN_LOOK_MS = 25
 
@@ -51,6 +53,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   let draining = false
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+    // node:http emits `aborted` a tick after it has looked for a listener: by then whoever read the body may have left
+    request.on('error', ignore)
     latest.set(request.socket, response)
     if (draining) response.shouldKeepAlive = false
     const fault = headFault(request)

@@ -222,3 +222,24 @@ test('a form for our own page that is longer than 16 KiB is 413, unread', async 
   )
   expect(text).toMatch(/^HTTP\/1.1 413 /)
 })
+
+test('clients that leave behind pipelined bodies take nobody along', async () => {
+  // Its error is emitted a tick after node:http has looked for listeners, and by then whoever read the body may be gone
+  const faults: unknown[] = []
+  const note = (error: unknown) => faults.push(error)
+  process.on('uncaughtException', note)
+  cleanups.push(async () => void process.off('uncaughtException', note))
+  const sim = await createSim()
+  cleanups.push(sim.close)
+  const proxy = await startProxy(sim.url)
+  cleanups.push(proxy.close)
+  const open = 'GET /assets/a.js HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n1'
+  const leave = async () => {
+    const client = await rawClient(proxy.port)
+    await new Promise((resolve) => client.socket.write(open.repeat(30), resolve))
+    client.socket.destroy()
+  }
+  await Promise.all(Array.from({ length: 20 }, leave))
+  expect(await exchange(proxy.port, get('/queue', 'Connection: close\r\n'))).toMatch(/^HTTP\/1.1 200 /)
+  expect(faults).toEqual([])
+})
