@@ -55,6 +55,23 @@ test('many jobs from stdin: an id a line once all are on disk, or none where one
   expect((await store.counts()).queued).toBe(50)
 })
 
+test('--count adds as many jobs, each with the next seed, all digits kept; a wrong seed adds none', async () => {
+  const { cwd, run } = place()
+  const added = await run(['add', 'cat.json', '--seed', '9007199254740993', '--count', '3', '--label', 'cats'])
+  const store = await openStore(join(cwd, 'home', 'queue.db'))
+  onTestFinished(() => store.close())
+  const jobs = await store.list({})
+  expect(added).toMatchObject({ exitCode: 0, stderr: '', stdout: `${jobs.map(({ id }) => id).join('\n')}\n` })
+  expect(jobs.map(({ label, workflow }) => [label, /"seed":(\d+)/.exec(workflow)?.[1]])).toEqual([
+    ['cats', '9007199254740993'],
+    ['cats', '9007199254740994'],
+    ['cats', '9007199254740995'],
+  ])
+  expect(await run(['add', 'cat.json', '--seed', 'x'])).toMatchObject({ exitCode: 2, stdout: '' })
+  expect(await run(['add', '--ndjson', '-', '--count', '2'], { stdin: WORKFLOW })).toMatchObject({ exitCode: 2 })
+  expect((await store.counts()).queued).toBe(3)
+})
+
 test('--json prints one document a command, errors too', async () => {
   const { run } = place()
   const added = JSON.parse((await run(['add', 'cat.json', '--priority', '3', '--not-before', '2h', '--json'])).stdout)

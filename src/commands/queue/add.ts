@@ -7,6 +7,7 @@ import { writeJson } from '../../comfy/json.ts'
 import { plain } from '../../comfy/plain.ts'
 import { applySettings } from '../../comfy/prepare.ts'
 import { readWorkflowFrom } from '../../comfy/read-source.ts'
+import { variations } from '../../comfy/variations.ts'
 import { serialise, type Workflow } from '../../comfy/workflow.ts'
 import { ComfyAuthError } from '../../errors.ts'
 import { errorText } from '../../files/errno.ts'
@@ -19,6 +20,13 @@ import { openStore } from '../../queue/store.ts'
 interface AddResult {
   readonly added: number
   readonly ids: readonly string[]
+}
+
+interface VariationFlags {
+  readonly set?: readonly string[] | undefined
+  readonly seed?: string | undefined
+  readonly count?: number | undefined
+  readonly label?: string | undefined
 }
 
 /** A duration from now, or a moment. */
@@ -78,6 +86,10 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
       description: 'Another seed, before all others, not before tonight:',
       command: '<%= config.bin %> queue add cat.json --set 3.seed=42 --priority 10 --not-before 8h',
     },
+    {
+      description: 'Twenty jobs, each with a seed of its own:',
+      command: '<%= config.bin %> queue add cat.json --seed random --count 20',
+    },
     { description: 'Many at once, a job a line:', command: '<%= config.bin %> queue add --ndjson - < jobs.ndjson' },
   ]
   static override args = {
@@ -89,6 +101,13 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
       multipleNonGreedy: true,
       helpValue: 'NODE.INPUT=VALUE',
       description: 'change an input; NODE is an id, a title or a class',
+    }),
+    seed: Flags.string({ helpValue: 'N|random', description: 'put N into every seed and noise_seed' }),
+    count: Flags.integer({
+      min: 1,
+      max: 10_000,
+      helpValue: 'N',
+      description: 'so many jobs, the seed one higher each time [default: 1]',
     }),
     output: Flags.string({ helpValue: 'DIR', description: 'where its outputs go [default: this folder]' }),
     label: Flags.string({ helpValue: 'TEXT', description: "what lists call it [default: the file's name]" }),
@@ -103,7 +122,10 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
       helpValue: 'DURATION|DATE',
       description: 'do not send it before: 8h, or 2027-01-31T18:00:00Z',
     }),
-    ndjson: Flags.boolean({ exclusive: ['set', 'label'], description: 'WORKFLOW holds one job a line' }),
+    ndjson: Flags.boolean({
+      exclusive: ['set', 'seed', 'count', 'label'],
+      description: 'WORKFLOW holds one job a line',
+    }),
     queue: Flags.string({ helpValue: 'FILE', description: 'the queue [default: queue.db in the data folder]' }),
   }
 
@@ -120,7 +142,7 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
     }
     const jobs = flags.ndjson
       ? await readJobs(contentOf(args.workflow), defaults)
-      : [await this.#one(args.workflow, flags.set ?? [], flags.label, defaults)]
+      : await this.#variations(args.workflow, flags, defaults)
     const store = await openStore(flags.queue ?? paths().queueDb)
     try {
       await store.add(jobs)
@@ -133,9 +155,10 @@ With --ndjson each line is one job: a workflow, or {"prompt": WORKFLOW} with any
     return { added: ids.length, ids }
   }
 
-  async #one(path: string, set: readonly string[], label: string | undefined, defaults: JobDefaults): Promise<NewJob> {
+  async #variations(path: string, flags: VariationFlags, defaults: JobDefaults): Promise<NewJob[]> {
     const read = await readWorkflowFrom(path, process.stdin)
-    const { workflow } = applySettings(read, { set, image: [] })
-    return jobOf(workflow, label ?? (path === '-' ? 'stdin' : basename(path)), defaults)
+    const { workflow } = applySettings(read, { set: flags.set ?? [], image: [] })
+    const label = flags.label ?? (path === '-' ? 'stdin' : basename(path))
+    return variations(workflow, flags).map((varied) => jobOf(varied.workflow, label, defaults))
   }
 }
