@@ -107,8 +107,21 @@ function record(value: unknown, where: string): KeyRecord {
   }
 }
 
-/** Reads a keyring's text, field by field; throws `usage` that names the first field which is wrong, never its value. */
-export function parseKeyring(text: string): KeyRecord[] {
+/** Checks one value after another of the list. */
+function recordReader(): (value: unknown, index: number) => KeyRecord {
+  const ids = new Set<string>()
+  const digests = new Set<string>()
+  return (value, index) => {
+    const read = record(value, `keys[${index}]`)
+    if (ids.has(read.id)) throw broken(`keys[${index}].id stands twice.`)
+    if (digests.has(read.digest)) throw broken(`keys[${index}].sha256 stands twice.`)
+    ids.add(read.id)
+    digests.add(read.digest)
+    return read
+  }
+}
+
+function listOf(text: string): readonly unknown[] {
   if (text.trim() === '') throw broken('the file is empty.')
   let json: unknown
   try {
@@ -130,16 +143,55 @@ export function parseKeyring(text: string): KeyRecord[] {
     )
   }
   if (!Array.isArray(keys)) throw broken('keys is not a list.')
-  const ids = new Set<string>()
-  const digests = new Set<string>()
-  return keys.map((value: unknown, index) => {
-    const read = record(value, `keys[${index}]`)
-    if (ids.has(read.id)) throw broken(`keys[${index}].id stands twice.`)
-    if (digests.has(read.digest)) throw broken(`keys[${index}].sha256 stands twice.`)
-    ids.add(read.id)
-    digests.add(read.digest)
-    return read
-  })
+  return keys
+}
+
+const HEAD = `{\n  "version": ${KEYRING_VERSION},\n  "keys": [\n`
+const BETWEEN = ',\n'
+const TAIL = '\n  ]\n}\n'
+/** About 2 ms of work. */
+const RECORDS_A_STEP = 500
+
+function* parseEach(pieces: readonly string[]): Generator<unknown> {
+  for (const piece of pieces) yield JSON.parse(piece)
+}
+
+/** Pauses every RECORDS_A_STEP records. */
+function* checkEach(values: Iterable<unknown>): Generator<undefined, KeyRecord[]> {
+  const read = recordReader()
+  const keys: KeyRecord[] = []
+  for (const value of values) {
+    keys.push(read(value, keys.length))
+    if (keys.length % RECORDS_A_STEP === 0) yield
+  }
+  return keys
+}
+
+/**
+ * What formatKeyring wrote is parsed a record at a time, so that no step is long: where the text between HEAD and TAIL, cut
+ * at each BETWEEN, is JSON in every piece, the pieces are the list. Any other text is parsed in one step.
+ */
+function* parseSteps(text: string): Generator<undefined, KeyRecord[]> {
+  if (text.startsWith(HEAD) && text.endsWith(TAIL)) {
+    try {
+      return yield* checkEach(parseEach(text.slice(HEAD.length, -TAIL.length).split(BETWEEN)))
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error
+    }
+  }
+  return yield* checkEach(listOf(text))
+}
+
+function finish<T>(steps: Generator<undefined, T>): T {
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+  }
+}
+
+/** Reads a keyring's text, field by field; throws `usage` that names the first field which is wrong, never its value. */
+export function parseKeyring(text: string): KeyRecord[] {
+  return finish(parseSteps(text))
 }
 
 /** The text parseKeyring reads: a record a line, so that a person can read it and a diff is short. */
@@ -149,14 +201,28 @@ export function formatKeyring(keys: readonly KeyRecord[]): string {
   return `{\n  "version": ${KEYRING_VERSION},\n  "keys": ${list}\n}\n`
 }
 
-/** A keyring that does not exist holds no key. Any other trouble throws `usage`. */
-export function readKeyring(path: string): Keyring {
+function* readSteps(path: string): Generator<undefined, Keyring> {
   const file = readPrivate(path, { name: NAME, maxBytes: MAX_BYTES, ownOnly: true })
   if (!file) return { keys: [], exists: false, warnings: [] }
-  const keys = parseKeyring(file.text)
+  const keys = yield* parseSteps(file.text)
   const others = (file.mode & 0o022) !== 0 ? 'write' : (file.mode & 0o044) !== 0 ? 'read' : undefined
   const warnings = others ? [`Other users may ${others} the keyring: run \`chmod 600\` on it.`] : []
   return { keys, exists: true, warnings }
+}
+
+/** A keyring that does not exist holds no key. Any other trouble throws `usage`. */
+export function readKeyring(path: string): Keyring {
+  return finish(readSteps(path))
+}
+
+/** As readKeyring, with a `pause` every few milliseconds: 100,000 records must not hold up the requests of a running serve. */
+export async function readKeyringInSteps(path: string, pause: () => Promise<unknown>): Promise<Keyring> {
+  const steps = readSteps(path)
+  for (;;) {
+    const step = steps.next()
+    if (step.done) return step.value
+    await pause()
+  }
 }
 
 function lockOf(path: string): string {

@@ -1,9 +1,10 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ComfyAuthError } from '../errors.ts'
 import { type Watch, type WatchOptions, watchFiles } from '../files/watch.ts'
 import { type Digest, digestOf } from './digest.ts'
 import { base62 } from './format.ts'
 import { keyFault, readKeyFile } from './key-file.ts'
-import { readKeyring } from './keyring.ts'
+import { readKeyringInSteps } from './keyring.ts'
 import { lesserRole, type Role } from './roles.ts'
 
 /** A key as the proxy looks it up. */
@@ -61,8 +62,8 @@ export function idOfBareKey(digest: Digest): string {
 /** Not there at the start is an empty keyring; gone later is damage, and takes nobody's key away. */
 function ringReader(path: string): Source['read'] {
   let wasThere = false
-  return () => {
-    const { keys, exists, warnings } = readKeyring(path)
+  return async () => {
+    const { keys, exists, warnings } = await readKeyringInSteps(path, nextTurn)
     if (wasThere && !exists) {
       throw new ComfyAuthError('usage', 'The keyring is gone.', {
         remedy: 'Put it back, or revoke its keys by a restart.',
@@ -88,7 +89,7 @@ function bareEntries(keys: readonly string[]): Entry[] {
   })
 }
 
-function fileEntries(path: string): { entries: Entry[]; warnings: readonly string[] } {
+function fileEntries(path: string): Found {
   const { keys, exposed } = readKeyFile(path)
   return {
     entries: bareEntries(keys),
@@ -99,21 +100,41 @@ function fileEntries(path: string): { entries: Entry[]; warnings: readonly strin
 /** A fault of ours must not end a running serve either. */
 const UNREADABLE = { message: 'A file of keys could not be read.', remedy: 'Look at its mode and owner.' }
 
+interface Found {
+  readonly entries: readonly Entry[]
+  readonly warnings: readonly string[]
+}
+
 interface Source {
-  readonly read: () => { entries: Entry[]; warnings: readonly string[] }
+  readonly read: () => Found | Promise<Found>
   entries: readonly Entry[]
   /** Said already, until the file is good again or bad in another way. */
   said: string
 }
 
+interface Merged {
+  readonly byDigest: ReadonlyMap<Digest, Entry>
+  readonly byId: ReadonlyMap<string, Entry>
+}
+
+/** Entries merged between two turns of the event loop: about 2 ms of work. */
+const ENTRIES_A_TURN = 5_000
+
 /** The keyring comes first: it may call a key dead that stands in a key file too, and holds its true id and label. */
-function merge(sources: readonly Source[]): Map<Digest, Entry> {
-  const merged = new Map<Digest, Entry>()
-  for (const entry of sources.flatMap((source) => source.entries)) {
-    const known = merged.get(entry.digest)
-    merged.set(entry.digest, known ? { ...known, role: lesserRole(known.role, entry.role) } : entry)
+async function merge(sources: readonly Source[]): Promise<Merged> {
+  const byDigest = new Map<Digest, Entry>()
+  const byId = new Map<string, Entry>()
+  let merged = 0
+  for (const { entries } of sources) {
+    for (const entry of entries) {
+      const known = byDigest.get(entry.digest)
+      const one = known ? { ...known, role: lesserRole(known.role, entry.role) } : entry
+      byDigest.set(one.digest, one)
+      byId.set(one.id, one)
+      if (++merged % ENTRIES_A_TURN === 0) await nextTurn()
+    }
   }
-  return merged
+  return { byDigest, byId }
 }
 
 function isDead(key: LiveKey, nowMs: number): boolean {
@@ -139,21 +160,23 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
   for (const file of keyFiles) add(() => fileEntries(file))
   add(() => ({ entries: bareEntries(from.bareKeys), warnings: [] }))
 
-  let byDigest = new Map<Digest, Entry>()
-  let byId = new Map<string, Entry>()
+  let { byDigest, byId }: Merged = { byDigest: new Map(), byId: new Map() }
   const gone = new Map<Digest, Entry>()
   const goneById = new Map<string, Entry>()
   /** Deaths told, by id. */
   const told = new Set<string>()
   const listeners: ((keyId: string) => void)[] = []
+  let running: Promise<unknown> = Promise.resolve()
+  let waiting: Promise<void> | undefined
+  let closed = false
   let watch: Watch | undefined
   let timer: NodeJS.Timeout | undefined
   let nextExpiryMs = Number.POSITIVE_INFINITY
 
-  const readSource = (source: Source, first: boolean) => {
+  const readSource = async (source: Source, first: boolean) => {
     let said = ''
     try {
-      const { entries, warnings } = source.read()
+      const { entries, warnings } = await source.read()
       source.entries = entries
       said = warnings.join(' ')
     } catch (error) {
@@ -205,22 +228,28 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
     }, delayMs).unref()
   }
 
-  const adopt = (silent: boolean) => {
+  const adopt = (merged: Merged, first: boolean) => {
     const before = byDigest
-    byDigest = merge(sources)
-    byId = new Map([...byDigest.values()].map((entry) => [entry.id, entry]))
-    for (const [digest, entry] of byDigest) {
+    ;({ byDigest, byId } = merged)
+    for (const [digest, { id }] of gone) {
+      if (!byDigest.has(digest)) continue
       gone.delete(digest) // it came back
-      goneById.delete(entry.id)
+      if (byId.has(id)) goneById.delete(id)
     }
     for (const entry of before.values()) {
       if (byId.has(entry.id)) continue // a key that moved from a file into the keyring has another id now
       bury(entry)
       tell(entry.id)
     }
-    if (silent) for (const entry of byDigest.values()) if (isDead(entry, nowMs())) told.add(entry.id)
+    if (first) for (const entry of byDigest.values()) if (isDead(entry, nowMs())) told.add(entry.id)
     lookForDeaths()
     arm()
+  }
+
+  const readAll = async (first: boolean) => {
+    for (const source of sources) await readSource(source, first)
+    const merged = await merge(sources)
+    if (!closed) adopt(merged, first)
   }
 
   const live: LiveKeys = {
@@ -233,12 +262,19 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
       return count
     },
     onDeath: (callback) => listeners.push(callback),
-    async reload() {
-      for (const source of sources) readSource(source, false)
-      adopt(false)
-      hooks.reloaded?.(live.count)
+    reload() {
+      // A change that comes during a reading is seen by the next one; more than one need not wait.
+      waiting ??= running.then(async () => {
+        waiting = undefined
+        const reading = readAll(false)
+        running = reading.catch(() => {})
+        await reading
+        if (!closed) hooks.reloaded?.(live.count)
+      })
+      return waiting
     },
     close() {
+      closed = true
       watch?.close()
       clearTimeout(timer)
     },
@@ -247,11 +283,12 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
   const files = [...(keyring === undefined ? [] : [keyring]), ...keyFiles]
   if (hooks.watch !== false && files.length > 0) watch = watchFiles(files, () => live.reload(), hooks.watch)
   try {
-    for (const source of sources) readSource(source, true) // after the watch began: no change falls between
+    const first = readAll(true) // after the watch began: no change falls between
+    running = first.catch(() => {})
+    await first
   } catch (error) {
     live.close()
     throw error
   }
-  adopt(true)
   return live
 }

@@ -44,9 +44,28 @@ const one: KeyRecord = {
 test('what is written is read back, whatever the records', () => {
   fc.assert(
     fc.property(records, (keys) => {
-      expect(parseKeyring(formatKeyring(keys))).toEqual(keys)
+      const text = formatKeyring(keys)
+      expect(parseKeyring(text)).toEqual(keys)
+      // As an editor may leave it: then it is not read record by record
+      expect(parseKeyring(JSON.stringify(JSON.parse(text), null, 4))).toEqual(keys)
     }),
   )
+})
+
+test.each([
+  ['a record of two lines', (text: string) => text.replace(',"role"', ',\n"role"'), undefined],
+  ['a comma after the last record', (text: string) => text.replace('\n  ]', ',\n  ]'), /not JSON/],
+  [
+    'a record that is no object',
+    (text: string) => text.replace('\n  ]', ',\n    7\n  ]'),
+    /keys\[2\] is not an object/,
+  ],
+  ['an end before the end', (text: string) => text.replace('},\n', '}],\n'), /not JSON/],
+  ['a second list', (text: string) => text.replace('},\n', '}\n  ],\n "keys": [\n'), undefined],
+])('our own form with %s says what JSON says', (_name, edit, fault) => {
+  const text = edit(formatKeyring([one, { ...one, id: 'abcdefghijkm', digest: digestOf('y') }]))
+  if (fault) expect(() => parseKeyring(text)).toThrow(fault)
+  else expect(parseKeyring(text)).toEqual(parseKeyring(JSON.stringify(JSON.parse(text))))
 })
 
 test('a text cut anywhere is refused, never read as fewer records', () => {

@@ -2,7 +2,8 @@ import { chmodSync, readFileSync, renameSync, unlinkSync, writeFileSync } from '
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { digestOf } from '../../src/keys/digest.ts'
-import { makeKey } from '../../src/keys/format.ts'
+import { base62, makeKey } from '../../src/keys/format.ts'
+import { formatKeyring } from '../../src/keys/keyring.ts'
 import { createKey, importKeys, pruneKeys, revokeKey, rotateKey } from '../../src/keys/lifecycle.ts'
 import { idOfBareKey, type KeySources, type LiveHooks, openLiveKeys } from '../../src/keys/live.ts'
 import { temporaryFolder } from '../support/cli.ts'
@@ -197,6 +198,38 @@ test('a key file that others may read is told once, with the chmod', async () =>
   const { live, warnings } = await open({ keyFiles: [keyFile] })
   await live.reload()
   expect(warnings).toEqual(['Other users may read a key file (--api-key-file): run `chmod 600` on it.'])
+})
+
+test('a large keyring is read again between requests, which see the old keys or the new ones and never a part', async () => {
+  const { keyring } = files()
+  const records = (count: number, revoked?: Date) =>
+    Array.from({ length: count }, (_, index) => ({
+      id: base62(BigInt(index), 12),
+      label: undefined,
+      role: 'user' as const,
+      created: new Date(0),
+      expires: undefined,
+      revoked: index === 0 ? revoked : undefined,
+      replacedBy: undefined,
+      digest: digestOf(String(index)),
+    }))
+  writeFileSync(keyring, formatKeyring(records(20_000)), { mode: 0o600 })
+  const { live, deaths } = await open({ keyring }, { watch: false })
+  writeFileSync(keyring, formatKeyring(records(20_001, new Date(1))))
+  let reading = true
+  const done = Promise.all([live.reload(), live.reload()]).then(() => (reading = false))
+  const seen = new Map<string, number>()
+  while (reading) {
+    const state = `${live.find(digestOf('0'))?.revoked} ${live.find(digestOf('20000'))?.revoked}`
+    seen.set(state, (seen.get(state) ?? 0) + 1)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await done
+  expect(live.find(digestOf('0'))?.revoked).toBe(true)
+  expect(live.count).toBe(20_000)
+  expect(deaths).toEqual([base62(0n, 12)])
+  expect([...seen.keys()].filter((state) => state !== 'true false')).toEqual(['false undefined'])
+  expect(seen.get('false undefined')).toBeGreaterThan(40) // turns for others while 20,001 records are read
 })
 
 test('an expiry takes effect by itself, without a change of any file', async () => {
