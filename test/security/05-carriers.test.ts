@@ -96,7 +96,7 @@ describe('a key counts', () => {
     expect(who({ headers: ['Authorization', 'Basic !!!'] })).toBe('401 no-credential')
   })
 
-  test.each(['pass:with:colons', 'grüße-aus-kuchen', 'a b c d e f'])('free-form: %s', (key) => {
+  test.each(['pass:with:colons', 'grüße-aus-kuchen', 'voilà', 'a b c d e f'])('free-form: %s', (key) => {
     const policy = { keys: { [key]: makeKnownKey({ id: 'free' }) } }
     const latin1 = Buffer.from(key).toString('latin1')
     expect(who({ headers: bearer(latin1) }, policy)).toBe('bearer free')

@@ -67,11 +67,24 @@ function credential(carrier: Carrier, secret: string): Credential {
   return { carrier, secret, otherReading: undefined }
 }
 
+/** Less the blanks around it (RFC 9110, 5.6.3); a no-break space is a byte of the value: of an `à` in UTF-8, for example. */
+function trimBlanks(value: string): string {
+  let from = 0
+  let to = value.length
+  while (from < to && isBlank(value, from)) from++
+  while (to > from && isBlank(value, to - 1)) to--
+  return value.slice(from, to)
+}
+
+function isBlank(value: string, at: number): boolean {
+  return value[at] === ' ' || value[at] === '\t'
+}
+
 /** `Bearer x` -> `x` for its own scheme, whatever its case (RFC 9110, 11.1). */
 function schemeValue(header: string, scheme: string): string | undefined {
   const blank = header.indexOf(' ')
   if (blank !== scheme.length || header.slice(0, blank).toLowerCase() !== scheme) return undefined
-  return header.slice(blank + 1).trim()
+  return trimBlanks(header.slice(blank + 1))
 }
 
 /** Any user, the key as password; no base64 or no colon: none. */
