@@ -1,0 +1,32 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Door, openDoor } from '../support/door.ts'
+import { FAMILIES } from './generator/families.ts'
+import { hunt } from './generator/hunt.ts'
+import { seedOfRun } from './generator/random.ts'
+import { furnish, WEAK_KEY, type World } from './generator/world.ts'
+
+const seed = seedOfRun()
+let door: Door
+let world: World
+
+beforeAll(async () => {
+  console.info(`COMFY_AUTH_SEED=${seed}`)
+  door = await openDoor({ throttle: { globalLimit: 1_000_000 } }, {}, [WEAK_KEY])
+  world = await furnish(door)
+})
+
+afterAll(async () => {
+  world?.close()
+  await door?.close()
+})
+
+const total = Object.values(FAMILIES).reduce((sum, { count }) => sum + count, 0)
+
+test(`at least 20,000 cases are sent, by ComfyUI's log of which nothing passes that may not`, () => {
+  expect(total).toBeGreaterThanOrEqual(20_000)
+})
+
+test.each(Object.keys(FAMILIES))('%s', { timeout: 120_000 }, async (name) => {
+  const { family, count } = FAMILIES[name]!
+  expect(await hunt(family, count, seed, world), `COMFY_AUTH_SEED=${seed}`).toEqual([])
+})

@@ -1,0 +1,105 @@
+import { once } from 'node:events'
+import { WebSocket } from 'ws'
+import { createKey, revokeKey } from '../../../src/keys/lifecycle.ts'
+import { ROLES, type Role } from '../../../src/keys/roles.ts'
+import type { Door } from '../../support/door.ts'
+
+/** What the generator knows of the door it knocks at. */
+export interface World {
+  readonly door: Door
+  readonly host: string
+  readonly origin: string
+  readonly keys: Readonly<Record<Role, string>>
+  /** `name=value` of a live session. */
+  readonly cookies: Readonly<Record<Role, string>>
+  /** Storage tokens of those sessions: good beside their own cookie alone. */
+  readonly tokens: Readonly<Record<Role, string>>
+  /** A free-form admin key, WEAK_KEY. */
+  readonly weak: string
+  readonly deadKey: string
+  readonly deadCookie: string
+  /** The prompts that the user's key started, and the admin's. */
+  readonly own: readonly string[]
+  readonly others: readonly string[]
+  /** Held by an admin's open socket. */
+  readonly clientId: string
+  /** An address that nobody has guessed from. */
+  freshAddress(): string
+  /** Every secret, raw and in the encodings in which it was sent. */
+  readonly secrets: readonly string[]
+  close(): void
+}
+
+const PROMPT = JSON.stringify({
+  prompt: {
+    1: { class_type: 'EmptyImage', inputs: { width: 8, height: 8, batch_size: 1, color: 0 } },
+    2: { class_type: 'PreviewImage', inputs: { images: ['1', 0] } },
+  },
+})
+
+/** A free-form key, short enough to be guessed, that the door is opened with. */
+export const WEAK_KEY = 'correct horse battery'
+
+/** Sessions, prompts, a dead key and an open socket behind a door that was opened with WEAK_KEY. */
+export async function furnish(door: Door): Promise<World> {
+  const weak = WEAK_KEY
+  const { keyring, keys, ask } = door
+  const dead = await createKey({ label: 'the dead', role: 'admin', keyring })
+  await keys.live.reload()
+  const deadCookie = await door.logIn(dead.key)
+  const cookies = {} as Record<Role, string>
+  const tokens = {} as Record<Role, string>
+  for (const role of ROLES) {
+    const heard = await ask('POST', '/auth_login.html', {
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded', Accept: 'application/json' },
+      body: `api_key=${keys[role]}`,
+    })
+    cookies[role] = heard.headers['set-cookie']![0]!.split(';')[0]!
+    tokens[role] = (JSON.parse(heard.body) as { token: string }).token
+  }
+  await revokeKey(keyring, 'the dead')
+  await keys.live.reload()
+
+  const start = async (key: string) => {
+    const headers = { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' }
+    return (JSON.parse((await ask('POST', '/prompt', { headers, body: PROMPT })).body) as { prompt_id: string })
+      .prompt_id
+  }
+  const clientId = 'held-by-an-admin'
+  const socket = new WebSocket(`ws://127.0.0.1:${door.port}/ws?clientId=${clientId}`, {
+    headers: { 'X-API-Key': keys.admin },
+  })
+  await once(socket, 'open')
+  let address = 0
+  const all = [
+    ...ROLES.map((role) => keys[role]),
+    ...ROLES.map((role) => cookies[role].split('=')[1]!),
+    ...ROLES.map((role) => tokens[role]),
+    dead.key,
+    weak,
+  ]
+  return {
+    door,
+    host: `127.0.0.1:${door.port}`,
+    origin: `http://127.0.0.1:${door.port}`,
+    keys: { admin: keys.admin, user: keys.user, viewer: keys.viewer },
+    cookies,
+    tokens,
+    weak,
+    deadKey: dead.key,
+    deadCookie,
+    own: [await start(keys.user), await start(keys.user)],
+    others: [await start(keys.admin), await start(keys.admin)],
+    clientId,
+    freshAddress() {
+      address += 1
+      return `127.${1 + (address >> 16)}.${(address >> 8) & 255}.${address & 255}`
+    },
+    close: () => socket.terminate(),
+    secrets: all.flatMap((secret) => [
+      secret,
+      Buffer.from(secret).toString('base64url'),
+      Buffer.from(`me:${secret}`).toString('base64').slice(4, -4),
+    ]),
+  }
+}
