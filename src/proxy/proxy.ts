@@ -137,9 +137,9 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       waiting: pages.waiting,
       badGateway: pages.badGateway,
       injectIndex: pages.injectIndex,
-      learnPrompt: async (answer, { account }) => {
+      learnPrompt: async (answer, { account }, newId) => {
         const keyId = account.principal?.keyId
-        if (keyId !== undefined) await learnOwner(answer, keyId, prompts, upstream.ask)
+        if (keyId !== undefined) await learnOwner(answer, keyId, prompts, upstream.ask, newId)
       },
       keyUsed: (keyId, now) => lastUsed.touch(keyId, now),
       onFault: (error) => log(`A request failed by a fault of comfy-auth: ${stackOf(error)}`),

@@ -160,6 +160,8 @@ export interface ForwardDecision {
   readonly socket: SocketPlan | undefined
   /** POST /prompt: the answer's prompt_id may become the principal's own (rule 8). */
   readonly learnPrompt: boolean
+  /** With it: no content or charset encoding, so that what does not stand in the body's bytes is not in the body. */
+  readonly plainBody: boolean
   readonly account: Account
 }
 

@@ -66,6 +66,7 @@ function stopMark(route: Route | undefined): StopMark | undefined {
 function forward(passed: Passed, policy: Policy, body: string | undefined): ForwardDecision {
   const { facts, head, target, route, clientId, account } = passed
   const response = responsePlan(passed, policy)
+  const learnPrompt = route?.mark === 'prompt' && account.principal?.keyId !== undefined
   return {
     kind: 'forward',
     target: clientId?.target ?? target.withoutKey,
@@ -73,7 +74,8 @@ function forward(passed: Passed, policy: Policy, body: string | undefined): Forw
     body,
     response,
     socket: clientId && { clientId: clientId.clientId, subprotocol: offeredSubprotocol(head) },
-    learnPrompt: route?.mark === 'prompt' && account.principal?.keyId !== undefined,
+    learnPrompt,
+    plainBody: learnPrompt && checkBodyHeaders(head) === undefined,
     account,
   }
 }

@@ -28,14 +28,18 @@ export function framingOf(request: IncomingMessage): Framing {
 export class BodySource extends Readable {
   readonly #request: IncomingMessage
   readonly #idleMs: number
+  readonly #seen: ((chunk: Buffer) => void) | undefined
   #timer: NodeJS.Timeout | undefined
   bytes = 0
+  /** All of it has gone through here. */
+  whole = false
   /** It ended because the client sent nothing for `idleMs`. */
   stalled = false
 
-  constructor(request: IncomingMessage, idleMs: number) {
+  constructor(request: IncomingMessage, idleMs: number, seen?: (chunk: Buffer) => void) {
     super({ highWaterMark: 64 * 1024 })
     this.#request = request
+    this.#seen = seen
     this.#idleMs = idleMs
     request.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onGone).on('close', this.#onGone)
     request.pause()
@@ -55,6 +59,7 @@ export class BodySource extends Readable {
 
   readonly #onData = (chunk: Buffer): void => {
     this.bytes += chunk.length
+    this.#seen?.(chunk)
     this.#timer?.refresh()
     if (this.push(chunk)) return
     this.#request.pause()
@@ -64,6 +69,7 @@ export class BodySource extends Readable {
 
   readonly #onEnd = (): void => {
     clearTimeout(this.#timer)
+    this.whole = true
     this.push(null)
   }
 

@@ -5,6 +5,7 @@ import { responseHeaders } from '../decide/response-headers.ts'
 import type { Answer } from '../pages/answer.ts'
 import type { GatewayFault } from '../pages/waiting.ts'
 import { BodySource, dropRest, framingOf } from './body.ts'
+import { IdLookout } from './ownership.ts'
 import { protocolAnswer, respond } from './respond.ts'
 import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
 
@@ -22,7 +23,7 @@ export interface ForwardServices {
   readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
   readonly injectIndex: (html: Buffer, headers: readonly string[]) => Buffer | undefined
   /** Rule 8: whose prompt this is now. The answer goes out once that is settled, so that its reader may stop it at once. */
-  readonly learnPrompt: (answer: Buffer, decision: ForwardDecision) => Promise<void>
+  readonly learnPrompt: (answer: Buffer, decision: ForwardDecision, newId: boolean) => Promise<void>
 }
 
 /**
@@ -37,6 +38,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   readonly #services: ForwardServices
   #controller: Dispatcher.DispatchController | undefined
   #body: BodySource | undefined
+  #lookout: IdLookout | undefined
   #gone = false
   #headed = false
   #wrote = false
@@ -81,7 +83,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
     } else {
       const framing = framingOf(this.#request)
       if (framing.hasBody) {
-        this.#body = options.body = new BodySource(this.#request, this.#services.idleMs)
+        if (this.#decision.plainBody) this.#lookout = new IdLookout()
+        this.#body = options.body = new BodySource(this.#request, this.#services.idleMs, this.#lookout?.see)
         if (framing.contentLength !== undefined) {
           options.headers = [...headers, 'Content-Length', String(framing.contentLength)]
         }
@@ -184,7 +187,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #endKept(kept: Buffer[]): void {
     const body = Buffer.concat(kept)
     if (this.#decision.learnPrompt) {
-      this.#services.learnPrompt(body, this.#decision).finally(() => {
+      const newId = this.#body?.whole === true && this.#lookout?.namesNone === true
+      this.#services.learnPrompt(body, this.#decision, newId).finally(() => {
         if (!this.#gone) this.#endWhole(body)
       })
       return

@@ -18,14 +18,48 @@ function readAccepted(answer: Buffer): { readonly promptId: string; readonly num
 }
 
 /**
- * Rule 8: a prompt_id that ComfyUI answered to this key first becomes the key's own. ComfyUI takes a repeated id and never
- * says so, thus it is asked afterwards: no entry of that id in its history, and exactly one waiting or running, under the
- * number that this answer named. Any doubt means that nobody owns it, and only an admin may stop it.
+ * Looks on while the body of POST /prompt streams by. Where it names no prompt_id, ComfyUI made a new one (a random UUID),
+ * and nothing has to be asked. For bodies that are UTF-8 as they stand; a name inside the workflow is taken for one too.
  */
-export async function learnOwner(answer: Buffer, keyId: string, prompts: Prompts, ask: Ask): Promise<void> {
+export class IdLookout {
+  #tail = Buffer.alloc(0)
+  namesNone = true
+
+  readonly see = (chunk: Buffer): void => {
+    if (!this.namesNone) return
+    const text = this.#tail.length === 0 ? chunk : Buffer.concat([this.#tail, chunk])
+    this.namesNone = !(
+      text.includes(ID_NAME) ||
+      (text.includes('\\u00') && ESCAPED_ASCII.test(text.toString('latin1')))
+    )
+    this.#tail = Buffer.from(text.subarray(-(ID_NAME.length - 1)))
+  }
+}
+
+const ID_NAME = 'prompt_id'
+/** JSON may write a letter of the name so: `prompt\u005fid`. Six bytes, less than the name. */
+const ESCAPED_ASCII = /\\u00[2-7]/
+
+/**
+ * Rule 8: a prompt_id that ComfyUI answered to this key first becomes the key's own. `newId`: it is one that ComfyUI made
+ * for this answer. Else the client chose it: ComfyUI takes a repeated id and never says so, thus it is asked afterwards: no
+ * entry of that id in its history, and exactly one waiting or running, under the number that this answer named. Any doubt
+ * means that nobody owns it, and only an admin may stop it.
+ */
+export async function learnOwner(
+  answer: Buffer,
+  keyId: string,
+  prompts: Prompts,
+  ask: Ask,
+  newId: boolean,
+): Promise<void> {
   const accepted = readAccepted(answer)
   if (!accepted || prompts.known(accepted.promptId)) return
   const { promptId, number } = accepted
+  if (newId) {
+    prompts.record(keyId, promptId)
+    return
+  }
   try {
     const [history, numbers] = await Promise.all([hasHistory(promptId, ask), numbersOf(promptId, ask)])
     if (!history && numbers.length === 1 && numbers[0] === number) prompts.record(keyId, promptId)

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
@@ -98,8 +99,52 @@ describe('whose prompt it is', () => {
     const { sim, proxy } = await start(HELD)
     await submit(sim.url, undefined)
     sim.setFaults({ hangNodes: ['EmptyImage'], http: [{ path: '/history/', kind: 'status', status: 500 }] })
-    const { prompt_id: id } = await submit(proxy.url, USER)
+    const { prompt_id: id } = await submit(proxy.url, USER, { prompt_id: randomUUID() })
     expect(await stop(proxy.url, USER, id)).toBe(403)
+  })
+
+  test("an id of ComfyUI's own making is the key's without a question, even where its prompt has ended already", async () => {
+    const { sim, proxy } = await start({ faults: { http: [{ path: '/history/', kind: 'status', status: 500 }] } })
+    const { prompt_id: id } = await submit(proxy.url, USER)
+    expect(await stop(proxy.url, USER, id)).toBe(200)
+    expect(await stop(proxy.url, OTHER, id)).toBe(403)
+    expect(sim.requests.map(({ target }) => target)).toEqual(['/prompt', '/queue'])
+  })
+
+  test.each([
+    ['its letters escaped', {}, (body: string) => body.replace('prompt_id', 'prompt\\u005fid')],
+    ['gzip', { 'content-encoding': 'gzip' }, (body: string) => gzipSync(body)],
+    ['UTF-16', { 'content-type': 'application/json; charset=utf-16' }, (body: string) => Buffer.from(body, 'utf16le')],
+  ])('an id that the client chose is asked for, whatever hides its name: %s', async (_, headers, hide) => {
+    const { sim, proxy } = await start(HELD)
+    const id = randomUUID()
+    await submit(sim.url, undefined)
+    await submit(sim.url, undefined, { prompt_id: id })
+    const body = hide(JSON.stringify({ prompt: PROMPT, prompt_id: id }))
+    const response = await fetch(`${proxy.url}/prompt`, { method: 'POST', headers: { ...as(USER), ...headers }, body })
+    expect(await response.json()).toMatchObject({ prompt_id: id })
+    expect(await stop(proxy.url, USER, id)).toBe(403)
+  })
+
+  test('an id that the client chose is asked for, in whatever pieces its name arrives', async () => {
+    const { sim, proxy } = await start(HELD)
+    const id = randomUUID()
+    await submit(sim.url, undefined)
+    await submit(sim.url, undefined, { prompt_id: id })
+    for (let cut = 1; cut < 'prompt_id'.length; cut++) {
+      const body = JSON.stringify({ prompt: PROMPT, prompt_id: id })
+      const at = body.indexOf('prompt_id') + cut
+      const pieces = [body.slice(0, at), body.slice(at, at + 1), body.slice(at + 1)]
+      const stream = Readable.from(pieces.map((piece) => Buffer.from(piece)))
+      const response = await fetch(`${proxy.url}/prompt`, {
+        method: 'POST',
+        headers: as(USER),
+        body: stream,
+        duplex: 'half',
+      })
+      expect(await response.json()).toMatchObject({ prompt_id: id })
+      expect(await stop(proxy.url, USER, id)).toBe(403)
+    }
   })
 
   test('a body for /queue goes up re-serialised, with its one checked member', async () => {
