@@ -44,6 +44,13 @@ Without flags it asks the server of the current profile, and looks at this machi
     unauthorised: 3,
     timeout: 3,
   }
+  static override exitCodeHelp = [
+    ['0', 'OK'],
+    ['1', 'WARNING'],
+    ['2', 'CRITICAL'],
+    ['3', 'UNKNOWN: not to be found out, or used wrongly'],
+    ['130', 'interrupted'],
+  ] as const
   static override flags = {
     url: Flags.string({ multiple: true, helpValue: 'URL', description: 'a server to ask; may be repeated' }),
     profile: Flags.string({ multiple: true, helpValue: 'NAME', description: 'a stored server; may be repeated' }),

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { STATE_CODES } from '../../src/health/state.ts'
 import { createSim } from '../../src/sim/sim.ts'
 import { captured, fakeMachine, smi } from '../gpu/fake-machine.ts'
 import { RUN } from '../support/cli.ts'
@@ -34,6 +35,16 @@ async function sim(device?: { name: string; type: string; index: number; vramTot
   onTestFinished(() => server.close())
   return server
 }
+
+test('--help shows the codes of monitoring, not those of the other commands', async () => {
+  const { stdout, code } = await health(['--help'])
+  expect(code).toBe(0)
+  const shown = /EXIT CODES\n(.*)$/s.exec(stdout)![1]!
+  expect([...shown.matchAll(/^ {2}(\d+) +(\w+)/gm)].map(([, number, word]) => [Number(number), word])).toEqual([
+    ...Object.entries(STATE_CODES).map(([state, number]) => [number, state.toUpperCase()]),
+    [130, 'interrupted'],
+  ])
+})
 
 describe('health --local', () => {
   test('a healthy GPU is 0', async () => {
