@@ -185,11 +185,43 @@ describe('an Upgrade', () => {
     expect(door.sim.requests).toEqual([])
   })
 
-  test.each(Object.keys(CARRIERS))('opens for a viewer by %s', async (carrier) => {
-    const [target, headers] = CARRIERS[carrier]!(door.keys.viewer, cookies.viewer, '/ws')
-    expect((await door.ask('GET', target, { headers: { ...handshake, ...headers } })).status).toBe(101)
-    expect(door.sim.requests).toHaveLength(1)
+  /** Browsers' WebSocket can send no header but this one. */
+  const SUBPROTOCOL: (typeof CARRIERS)[string] = (key, _, path) => [
+    path,
+    { 'Sec-WebSocket-Protocol': `comfy-auth.bearer.${Buffer.from(key).toString('base64url')}` },
+  ]
+  const carriers = { ...CARRIERS, subprotocol: SUBPROTOCOL }
+
+  test.each(Object.entries(carriers))('opens for a viewer by %s, and for a wrong key does not', async (_, carry) => {
+    for (const path of ['/ws', '/api/ws']) {
+      door.sim.clearRequests()
+      const [target, headers] = carry(door.keys.viewer, cookies.viewer, path)
+      expect((await door.ask('GET', target, { headers: { ...handshake, ...headers } })).status).toBe(101)
+      const [seen] = door.sim.requests
+      expect(door.sim.requests).toHaveLength(1)
+      for (const secret of [door.keys.viewer, cookies.viewer.split('=')[1]!, 'bearer', 'Basic'])
+        expect(`${seen!.target} ${seen!.headers.join(' ')}`).not.toContain(secret)
+      const [wrong, given] = carry('wrong-key-here', `comfy_auth_${door.port}=comfys_${'x'.repeat(43)}`, path)
+      expect((await door.ask('GET', wrong, { headers: { ...handshake, ...given } })).status).toBe(401)
+      expect(door.sim.requests).toHaveLength(1)
+    }
   })
+
+  test.each(Object.entries(carriers))(
+    "passes the same roles by %s: a custom node's socket is admin's",
+    async (_, carry) => {
+      const opened: Role[] = []
+      for (const role of ROLES) {
+        door.sim.clearRequests()
+        const [target, headers] = carry(door.keys[role], cookies[role], '/easyuse/socket')
+        await door.ask('GET', target, {
+          headers: { ...handshake, Origin: `http://127.0.0.1:${door.port}`, ...headers },
+        })
+        if (door.sim.requests.length > 0) opened.push(role)
+      }
+      expect(opened).toEqual(['admin'])
+    },
+  )
 
   test('to a path that is no socket passes the role of that path', async () => {
     const headers = { ...handshake, 'X-API-Key': door.keys.viewer }
