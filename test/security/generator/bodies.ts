@@ -214,10 +214,11 @@ export const takenPrompts: Family = (random, world, tag) => {
     { who: 'user', method: 'POST', target: `/api/jobs/${other}/cancel`, headers },
     { who: 'user', method: 'POST', target: '/queue', headers, body: JSON.stringify({ delete: [other] }) },
   ]
-  return raw(
-    'takenPrompts',
-    Buffer.concat(drafts.map((draft) => bytesOf(draft, tag(draft.who), world))),
-    random,
-    drafts.map(({ method }) => method),
-  )
+  return {
+    family: 'takenPrompts',
+    pieces: drafts.map((draft) => bytesOf(draft, tag(draft.who), world)),
+    paced: true,
+    methods: drafts.map(({ method }) => method),
+    shared: false,
+  }
 }

@@ -29,8 +29,9 @@ export interface Draft {
 /** What is sent over one connection, and how. */
 export interface Case {
   readonly family: string
-  /** Written one after another, each after a turn of the event loop. */
+  /** Written one after another, each after a turn of the event loop; `paced`: each after the reply to the one before. */
   readonly pieces: readonly Buffer[]
+  readonly paced?: boolean
   /** The methods of the well-formed requests in it: the replies to wait for. None: until it closes or falls silent. */
   readonly methods: readonly string[]
   /** May go over a connection that was used before and will be used again. */

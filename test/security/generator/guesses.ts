@@ -77,7 +77,7 @@ export const guesses: Family = (random, world, tag) => {
     ['', [['Sec-WebSocket-Protocol', subprotocol(bad)]]],
     ['', [['Cookie', inCookie ? `${name}=${bad}0` : `${name}=${bad}`]]],
     ['', [['Cookie', `a=b;${name}="${bad}"`]]],
-    [`token=${encoded}`, [['X-API-Key', `${bad}2`]]],
+    [`token=${encoded}`, [['X-API-Key', `${bad}~2`]]],
     [
       '',
       [
@@ -245,6 +245,7 @@ export const tooManyGuesses: Family = (random, world, tag) => {
   return {
     family: 'tooManyGuesses',
     pieces: drafts.map((draft) => bytesOf(draft, tag('nobody'), world)),
+    paced: true,
     methods: drafts.map(({ method }) => method),
     shared: false,
     from: world.freshAddress(),

@@ -210,6 +210,9 @@ const FORMS = (path: string, host: string) => [
   `/assets/a.js?\x00${path}`,
   `${path}#`,
   `/assets/a.js#${path}`,
+  `/assets/a#${path}.js`,
+  `/assets${path}#.js`,
+  `${path}#/assets/a.js`,
   ` ${path}`,
 ]
 
@@ -260,7 +263,12 @@ export const methods: Family = (random, world, tag) => {
   const who = random.pick(['nobody', 'nobody', 'viewer'] as const)
   const method = random.pick(METHODS)
   const name = random.pick(OVERRIDES)
-  const path = mutate(target, random, random.int(2))
+  // Open for reading alone
+  const path = mutate(
+    random.chance(0.2) ? random.pick(['/assets/a.js', '/health', '/favicon.ico']) : target,
+    random,
+    random.int(2),
+  )
   const draft: Draft = {
     who,
     method,

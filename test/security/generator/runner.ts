@@ -36,12 +36,14 @@ function open(port: number, from: string | undefined): Socket {
 }
 
 /** Whether the connection may be used again. */
-function send(socket: Socket, { pieces, methods }: Case): Promise<boolean> {
+function send(socket: Socket, { pieces, methods, paced = false }: Case): Promise<boolean> {
   return new Promise((resolve) => {
     const replies = createReplies(methods)
     let timer = setTimeout(() => finish(false), methods.length > 0 ? 5_000 : FIRST_MS)
     const onData = (chunk: Buffer) => {
+      const before = replies.statuses.length
       replies.take(chunk)
+      if (paced && replies.statuses.length > before) write(replies.statuses.length)
       if (replies.done) return finish(replies.reusable)
       if (methods.length > 0) return
       clearTimeout(timer)
@@ -57,7 +59,7 @@ function send(socket: Socket, { pieces, methods }: Case): Promise<boolean> {
     const write = (i: number) => {
       if (i >= pieces.length || socket.destroyed) return
       socket.write(pieces[i]!)
-      if (i + 1 < pieces.length) setImmediate(write, i + 1)
+      if (!paced && i + 1 < pieces.length) setImmediate(write, i + 1)
     }
     write(0)
   })

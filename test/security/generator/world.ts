@@ -18,7 +18,7 @@ export interface World {
   readonly weak: string
   readonly deadKey: string
   readonly deadCookie: string
-  /** The prompts that the user's key started, and the admin's. */
+  /** The prompts that the user's key started; the admin's, and one that came to ComfyUI by another way. */
   readonly own: readonly string[]
   readonly others: readonly string[]
   /** Held by an admin's open socket. */
@@ -36,6 +36,11 @@ const PROMPT = JSON.stringify({
     2: { class_type: 'PreviewImage', inputs: { images: ['1', 0] } },
   },
 })
+
+async function startBesides({ sim }: Door): Promise<string> {
+  const response = await fetch(`${sim.url}/prompt`, { method: 'POST', body: PROMPT })
+  return ((await response.json()) as { prompt_id: string }).prompt_id
+}
 
 /** A free-form key, short enough to be guessed, that the door is opened with. */
 export const WEAK_KEY = 'correct horse battery'
@@ -89,7 +94,7 @@ export async function furnish(door: Door): Promise<World> {
     deadKey: dead.key,
     deadCookie,
     own: [await start(keys.user), await start(keys.user)],
-    others: [await start(keys.admin), await start(keys.admin)],
+    others: [await start(keys.admin), await startBesides(door)],
     clientId,
     freshAddress() {
       address += 1
