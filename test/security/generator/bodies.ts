@@ -191,6 +191,36 @@ export const userFiles: Family = (random, world, tag) => {
   )
 }
 
+/** The prompt's id, in ways in which ComfyUI reads it and somebody who looks on may not. */
+function takingBody(
+  random: Random,
+  json: string,
+): Pick<Draft, 'body' | 'framed'> & { readonly headers: readonly Header[] } {
+  const type = (text: string): Header => ['Content-Type', text]
+  const chunked = (body: string, size: number) => {
+    const pieces = body.match(new RegExp(`[^]{1,${size}}`, 'g')) ?? []
+    return `${pieces.map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join('')}0\r\n\r\n`
+  }
+  const escaped = json.replace(/prompt_id/, (name) =>
+    [...name].map((char) => (random.chance(0.3) ? `\\u00${char.charCodeAt(0).toString(16)}` : char)).join(''),
+  )
+  const size = random.pick([1, 2, 3, 7, 1_000])
+  return random.pick<Pick<Draft, 'body' | 'framed'> & { readonly headers: readonly Header[] }>([
+    { body: json, headers: [type('application/json')] },
+    { body: escaped, headers: [type('text/plain')] },
+    { body: chunked(json, size), framed: false, headers: [['Transfer-Encoding', 'chunked']] },
+    { body: chunked(escaped, size), framed: false, headers: [['Transfer-Encoding', 'chunked']] },
+    { body: gzipSync(json), headers: [['Content-Encoding', random.pick(['gzip', 'GZIP', 'deflate'])]] },
+    { body: Buffer.from(json, 'utf16le'), headers: [type('application/json; charset=utf-16le')] },
+    { body: Buffer.from(json, 'utf16le'), headers: [type('application/json;Charset="utf-16-le"')] },
+    { body: utf7(json), headers: [type('application/json; x=1; charset=utf-7')] },
+    {
+      body: json.replace('prompt_id', utf7('prompt_id')),
+      headers: [type('application/json'), type('a/b; charset=utf-7')],
+    },
+  ])
+}
+
 /** A prompt under an id that is another's makes nothing one's own. */
 export const takenPrompts: Family = (random, world, tag) => {
   const other = random.pick(world.others)
@@ -202,14 +232,9 @@ export const takenPrompts: Family = (random, world, tag) => {
     ['Content-Type', 'application/json'],
     ['X-API-Key', world.keys.user],
   ]
+  const taking = takingBody(random, JSON.stringify({ prompt: workflow, prompt_id: other }))
   const drafts: Draft[] = [
-    {
-      who: 'user',
-      method: 'POST',
-      target: '/prompt',
-      headers,
-      body: JSON.stringify({ prompt: workflow, prompt_id: other }),
-    },
+    { who: 'user', method: 'POST', target: '/prompt', ...taking, headers: [...taking.headers, headers[1]!] },
     { who: 'user', method: 'POST', target: '/interrupt', headers, body: JSON.stringify({ prompt_id: other }) },
     { who: 'user', method: 'POST', target: `/api/jobs/${other}/cancel`, headers },
     { who: 'user', method: 'POST', target: '/queue', headers, body: JSON.stringify({ delete: [other] }) },

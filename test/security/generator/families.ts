@@ -24,7 +24,7 @@ export const FAMILIES: Readonly<Record<string, { readonly family: Family; readon
   http10: { family: http10, count: 300 },
   stops: { family: stops, count: 1_500 },
   userFiles: { family: userFiles, count: 400 },
-  takenPrompts: { family: takenPrompts, count: 20 },
+  takenPrompts: { family: takenPrompts, count: 60 },
   upgrades: { family: upgrades, count: 700 },
   failedHandshakes: { family: failedHandshakes, count: 200 },
   clientIds: { family: clientIds, count: 200 },
