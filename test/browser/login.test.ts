@@ -1,15 +1,6 @@
-import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim } from '../../src/sim/sim.ts'
-import { atWork, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
+import { atWork, freePort, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
 
 describe.skipIf(!hasChromium)('in Chromium', () => {
   let house: House

@@ -1,22 +1,22 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { makeKey } from '../../src/keys/format.ts'
 import { openLiveKeys } from '../../src/keys/live.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
-import { createSim, type Sim } from '../../src/sim/sim.ts'
+import { createSim, type Sim, type SimFlags } from '../../src/sim/sim.ts'
+import { newPerson } from './chromium.ts'
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium'
-export const hasChromium = existsSync(CHROMIUM)
+export { hasChromium } from './chromium.ts'
 
 /** A page that does what ComfyUI's does, and shows it: a socket that reconnects for ever, and requests of each kind. */
 const INDEX = `<!doctype html><html><head><title>ComfyUI</title></head><body><h1>graph</h1><script>
   window.closes = []
   const connect = () => {
-    const socket = new WebSocket(location.origin.replace('http', 'ws') + '/ws?clientId=' + (sessionStorage.clientId ??= crypto.randomUUID()))
+    const socket = new WebSocket(location.origin.replace('http', 'ws') + location.pathname.replace(/[^/]*$/, '') + 'ws?clientId=' + (sessionStorage.clientId ??= crypto.randomUUID()))
     socket.onopen = () => { document.body.dataset.socket = 'open' }
     socket.onclose = ({ code }) => { closes.push(code); document.body.dataset.socket = 'closed'; setTimeout(connect, 300) }
   }
@@ -37,6 +37,12 @@ export interface House {
 export interface HouseOptions {
   readonly browserStorage?: 'on' | 'off'
   readonly wayOut?: boolean
+  readonly basePath?: string
+  readonly port?: number
+  readonly publicUrl?: string
+  readonly trustedProxies?: readonly string[]
+  readonly comfyUser?: 'strip' | 'pass'
+  readonly simFlags?: SimFlags
   /** Where ComfyUI will be; a simulated one is started otherwise. */
   readonly upstream?: string
 }
@@ -44,17 +50,21 @@ export interface HouseOptions {
 export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const home = mkdtempSync(join(tmpdir(), 'browser-'))
   const key = makeKey()
-  const sim = await createSim({ indexHtml: INDEX })
+  const sim = await createSim({ indexHtml: INDEX, ...(options.simFlags && { flags: options.simFlags }) })
   const keys = await openLiveKeys({ keyring: undefined, keyFiles: [], bareKeys: [key] }, { watch: false })
   const proxy = await createProxy({
     upstream: options.upstream ?? sim.url,
     listen: '127.0.0.1',
-    port: 0,
+    port: options.port ?? 0,
     keys,
     serveDb: join(home, 'serve.db'),
     browserStorage: options.browserStorage ?? 'on',
     wayOut: options.wayOut ?? true,
     drainMs: 0,
+    basePath: options.basePath,
+    publicUrl: options.publicUrl,
+    trustedProxies: options.trustedProxies ?? [],
+    comfyUser: options.comfyUser ?? 'strip',
   })
   const foreign = createServer((request, response) => {
     const links = new URLSearchParams(new URL(request.url ?? '/', 'http://x').search)
@@ -64,19 +74,14 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     )
   })
   await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve))
-  const browser: Browser = await chromium.launch({
-    executablePath: CHROMIUM,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--disable-background-networking', '--disable-sync'],
-  })
   return {
     url: proxy.url,
     key,
     sim,
     foreignPage: (links) =>
       `http://localhost:${(foreign.address() as AddressInfo).port}/?${new URLSearchParams(links)}`,
-    person: (contextOptions) => browser.newContext(contextOptions),
+    person: newPerson,
     async close() {
-      await browser.close()
       foreign.close()
       await proxy.close()
       keys.close()
@@ -102,4 +107,13 @@ export function storedToken(page: Page): Promise<{ local: string | null; session
     local: localStorage.getItem('comfyui_api_key'),
     session: sessionStorage.getItem('comfyui_api_key'),
   })`)
+}
+
+/** A port that was free a moment ago, for who must be told it before it listens. */
+export async function freePort(): Promise<number> {
+  const server = createTcpServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  return port
 }
