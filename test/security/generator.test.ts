@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Door, openDoor } from '../support/door.ts'
 import { FAMILIES } from './generator/families.ts'
 import { hunt } from './generator/hunt.ts'
+import { basePaths } from './generator/paths.ts'
 import { seedOfRun } from './generator/random.ts'
 import { furnish, WEAK_KEY, type World } from './generator/world.ts'
 
@@ -29,4 +30,19 @@ test(`at least 20,000 cases are sent, by ComfyUI's log of which nothing passes t
 test.each(Object.keys(FAMILIES))('%s', { timeout: 120_000 }, async (name) => {
   const { family, count } = FAMILIES[name]!
   expect(await hunt(family, count, seed, world), `COMFY_AUTH_SEED=${seed}`).toEqual([])
+})
+
+test('below a base path', { timeout: 120_000 }, async () => {
+  const inner = await openDoor({ throttle: { globalLimit: 1_000_000 }, basePath: '/comfy' }, {}, [WEAK_KEY])
+  const below = await furnish(inner, '/comfy')
+  try {
+    for (const name of ['paths', 'targets', 'headers', 'guesses', 'foreign', 'stops', 'upgrades', 'clientIds']) {
+      expect(await hunt(FAMILIES[name]!.family, 300, seed, below), `COMFY_AUTH_SEED=${seed} ${name}`).toEqual([])
+    }
+    // The prefix itself, in other spellings and crossed by dots
+    expect(await hunt(basePaths, 1_000, seed, below), `COMFY_AUTH_SEED=${seed}`).toEqual([])
+  } finally {
+    below.close()
+    await inner.close()
+  }
 })

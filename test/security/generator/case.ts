@@ -50,7 +50,7 @@ export function bytesOf(draft: Draft, tag: Header, world: World): Buffer {
   const { method, target, version = 'HTTP/1.1', headers = [], body = '', framed = body.length > 0 } = draft
   const host = 'host' in draft ? draft.host : world.host
   const content = Buffer.isBuffer(body) ? body : Buffer.from(body, 'latin1')
-  const lines = [`${method} ${target} ${version}`]
+  const lines = [`${method} ${target.startsWith('/') ? world.base : ''}${target} ${version}`]
   if (host !== undefined) lines.push(`Host: ${host}`)
   lines.push(`${tag[0]}: ${tag[1]}`)
   for (const [name, value] of headers) lines.push(`${name}: ${value}`)

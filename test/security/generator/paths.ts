@@ -278,3 +278,32 @@ export const methods: Family = (random, world, tag) => {
   }
   return raw('methods', bytesOf(signed(draft, random, world), tag(who), world), random)
 }
+
+/** Paths around a base path: outside it, in it by another spelling, and out of it by dots. */
+export const basePaths: Family = (random, world, tag) => {
+  const { role, method, target } = random.pick(ROUTE_CASES)
+  const { base } = world
+  const prefix = random.pick([
+    '',
+    base,
+    base.toUpperCase(),
+    `/%63${base.slice(2)}`,
+    `${base}/..`,
+    `/.${base}`,
+    `/${base}`,
+    `${base}/${base}`,
+    `${base}%2f`,
+    `${base}x`,
+    `/x/..${base}`,
+    `${base}/`,
+    `${base}?`,
+    `${base};a`,
+    `/assets${base}`,
+  ])
+  const draft = signed(
+    { who: lesser(role, random), method, target: `${prefix}${mutate(target, random, random.int(2))}` || '/' },
+    random,
+    world,
+  )
+  return raw('basePaths', bytesOf(draft, tag(draft.who), { ...world, base: '' }), random, [method])
+}

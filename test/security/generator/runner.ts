@@ -27,7 +27,7 @@ export async function runCases(cases: readonly Case[], world: World): Promise<vo
   }
   await Promise.all(Array.from({ length: LANES }, lane))
   // Behind whatever still runs: what a case left is in the log by the time of this answer
-  await world.door.ask('GET', '/queue', { headers: { 'X-API-Key': world.keys.admin, 'X-Tag': '0.admin' } })
+  await world.door.ask('GET', `${world.base}/queue`, { headers: { 'X-API-Key': world.keys.admin, 'X-Tag': '0.admin' } })
 }
 
 function open(port: number, from: string | undefined): Socket {

@@ -7,6 +7,8 @@ import type { Door } from '../../support/door.ts'
 /** What the generator knows of the door it knocks at. */
 export interface World {
   readonly door: Door
+  /** --base-path: stands before every path that is sent. */
+  readonly base: string
   readonly host: string
   readonly origin: string
   readonly keys: Readonly<Record<Role, string>>
@@ -46,21 +48,27 @@ async function startBesides({ sim }: Door): Promise<string> {
 export const WEAK_KEY = 'correct horse battery'
 
 /** Sessions, prompts, a dead key and an open socket behind a door that was opened with WEAK_KEY. */
-export async function furnish(door: Door): Promise<World> {
+export async function furnish(door: Door, base = ''): Promise<World> {
   const weak = WEAK_KEY
-  const { keyring, keys, ask } = door
+  const { keyring, keys } = door
+  const ask: Door['ask'] = (method, path, given) => door.ask(method, base + path, given)
+  const logIn = async (key: string) => {
+    const { headers, body } = await ask('POST', '/auth_login.html', {
+      headers: { 'Content-Type': 'application/x-www-form-urlencoded', Accept: 'application/json' },
+      body: `api_key=${key}`,
+    })
+    const { token } = JSON.parse(body) as { token: string }
+    return { cookie: headers['set-cookie']![0]!.split(';')[0]!, token }
+  }
   const dead = await createKey({ label: 'the dead', role: 'admin', keyring })
   await keys.live.reload()
-  const deadCookie = await door.logIn(dead.key)
+  const { cookie: deadCookie } = await logIn(dead.key)
   const cookies = {} as Record<Role, string>
   const tokens = {} as Record<Role, string>
   for (const role of ROLES) {
-    const heard = await ask('POST', '/auth_login.html', {
-      headers: { 'Content-Type': 'application/x-www-form-urlencoded', Accept: 'application/json' },
-      body: `api_key=${keys[role]}`,
-    })
-    cookies[role] = heard.headers['set-cookie']![0]!.split(';')[0]!
-    tokens[role] = (JSON.parse(heard.body) as { token: string }).token
+    const { cookie, token } = await logIn(keys[role])
+    cookies[role] = cookie
+    tokens[role] = token
   }
   await revokeKey(keyring, 'the dead')
   await keys.live.reload()
@@ -71,7 +79,7 @@ export async function furnish(door: Door): Promise<World> {
       .prompt_id
   }
   const clientId = 'held-by-an-admin'
-  const socket = new WebSocket(`ws://127.0.0.1:${door.port}/ws?clientId=${clientId}`, {
+  const socket = new WebSocket(`ws://127.0.0.1:${door.port}${base}/ws?clientId=${clientId}`, {
     headers: { 'X-API-Key': keys.admin },
   })
   await once(socket, 'open')
@@ -85,6 +93,7 @@ export async function furnish(door: Door): Promise<World> {
   ]
   return {
     door,
+    base,
     host: `127.0.0.1:${door.port}`,
     origin: `http://127.0.0.1:${door.port}`,
     keys: { admin: keys.admin, user: keys.user, viewer: keys.viewer },
