@@ -71,10 +71,15 @@ export async function play(session: string, env: Readonly<Record<string, string>
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  shell.once('exit', () => {
+  const end = () => {
     try {
       process.kill(-shell.pid!)
     } catch {} // nothing was left running
+  }
+  const overdue = setTimeout(end, 25_000) // before vitest gives up, which would leave it running
+  shell.once('exit', () => {
+    clearTimeout(overdue)
+    end()
   })
   const played = (await text(shell.stdout)).split(new RegExp(`${mark} (\\d+)\n`)) // output, code, output, code, ...
   await rm(cwd, { recursive: true, force: true })
