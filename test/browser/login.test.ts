@@ -1,5 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim } from '../../src/sim/sim.ts'
+import { startBrowser } from './chromium.ts'
 import { atWork, freePort, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
 
 describe.skipIf(!hasChromium)('in Chromium', () => {
@@ -135,6 +139,26 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
       expect(Math.min(box!.width, box!.height)).toBeGreaterThanOrEqual(24)
     }
     await person.close()
+  })
+
+  test('Remember me outlives the browser, and without it the next browser asks again', async () => {
+    for (const remember of [true, false]) {
+      const folder = mkdtempSync(join(tmpdir(), 'profile-'))
+      const before = await startBrowser(folder)
+      const page = await before.newPage()
+      await page.goto(house.url)
+      await logIn(page, house.key, { remember })
+      await atWork(page)
+      await before.close()
+      const after = await startBrowser(folder)
+      const again = await after.newPage()
+      await again.goto(house.url)
+      if (remember) await atWork(again)
+      else await again.getByLabel('API key').waitFor()
+      expect((await storedToken(again)).local !== null).toBe(remember)
+      await after.close()
+      rmSync(folder, { recursive: true, force: true })
+    }
   })
 
   // Last, as it makes this address wait.

@@ -1,6 +1,7 @@
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { atWork, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
+import { createSim } from '../../src/sim/sim.ts'
+import { atWork, freePort, type House, hasChromium, INDEX, logIn, openHouse, storedToken } from './support.ts'
 
 describe.skipIf(!hasChromium)('a session in Chromium', () => {
   let house: House
@@ -137,6 +138,50 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
 })
 
 describe.skipIf(!hasChromium)('serve’s switches in Chromium', () => {
+  test('ComfyUI restarts behind the proxy: the page finds it again by itself, still logged in', async () => {
+    const port = await freePort()
+    const house = await openHouse({ upstream: `http://127.0.0.1:${port}` })
+    let sim = await createSim({ port, indexHtml: INDEX })
+    try {
+      const person = await house.person()
+      const page = await person.newPage()
+      await page.goto(house.url)
+      await logIn(page, house.key)
+      await atWork(page)
+      await sim.close()
+      await page.locator('body[data-socket=closed]').waitFor()
+      sim = await createSim({ port, indexHtml: INDEX })
+      await atWork(page)
+      expect(page.url()).toBe(`${house.url}/`)
+      expect(await page.evaluate("fetch('/api/queue').then(({ status }) => status)")).toBe(200)
+    } finally {
+      await house.close()
+      await sim.close()
+    }
+  })
+
+  test('--comfy-user pass before --multi-user: users are chosen, and a missing one leads nobody to the login', async () => {
+    const house = await openHouse({ comfyUser: 'pass', simFlags: { multiUser: true } })
+    try {
+      const person = await house.person()
+      const page = await person.newPage()
+      await page.goto(house.url)
+      await logIn(page, house.key)
+      await atWork(page)
+      const statuses = await page.evaluate(`(async () => {
+        const post = await fetch('/api/users', { method: 'POST', body: JSON.stringify({ username: 'ann' }) })
+        const id = await post.json()
+        const asUser = (user) => fetch('/api/settings', { headers: { 'Comfy-User': user } }).then(({ status }) => status)
+        return [post.status, await asUser(id), await asUser(''), await asUser('nobody')]
+      })()`)
+      expect(statuses).toEqual([200, 200, 401, 401])
+      expect(page.url()).toBe(`${house.url}/`)
+      expect(await page.evaluate("fetch('/api/queue').then(({ status }) => status)")).toBe(200)
+    } finally {
+      await house.close()
+    }
+  })
+
   test('--browser-storage off keeps nothing in storage, and everything works', async () => {
     const house = await openHouse({ browserStorage: 'off', wayOut: false })
     try {

@@ -13,7 +13,7 @@ import { newPerson } from './chromium.ts'
 export { hasChromium } from './chromium.ts'
 
 /** A page that does what ComfyUI's does, and shows it: a socket that reconnects for ever, and requests of each kind. */
-const INDEX = `<!doctype html><html><head><title>ComfyUI</title></head><body><h1>graph</h1><script>
+export const INDEX = `<!doctype html><html><head><title>ComfyUI</title></head><body><h1>graph</h1><script>
   window.closes = []
   const connect = () => {
     const socket = new WebSocket(location.origin.replace('http', 'ws') + location.pathname.replace(/[^/]*$/, '') + 'ws?clientId=' + (sessionStorage.clientId ??= crypto.randomUUID()))
