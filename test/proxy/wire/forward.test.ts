@@ -188,6 +188,15 @@ describe('what comes back', () => {
     client.socket.destroy()
     await gone
   })
+
+  test('of several pipelined ones too: none is worked on for nobody', async () => {
+    const { upstream, proxy } = await proxyTo(() => {})
+    const client = await rawClient(proxy.port, get('/queue').repeat(4))
+    const asked = await Promise.all([0, 1, 2, 3].map((i) => upstream.request(i)))
+    const gone = asked.map(({ socket }) => new Promise((resolve) => socket.once('close', resolve)))
+    client.socket.destroy()
+    await Promise.all(gone)
+  })
 })
 
 describe('an upstream that fails', () => {
