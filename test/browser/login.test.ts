@@ -134,6 +134,8 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     const page = await person.newPage()
     await page.goto(house.url)
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
+    const card = await page.locator('.node').boundingBox()
+    expect(card).toMatchObject({ x: 20, width: 280 })
     for (const name of ['Log in', 'Show']) {
       const box = await page.getByRole('button', { name }).boundingBox()
       expect(Math.min(box!.width, box!.height)).toBeGreaterThanOrEqual(24)
