@@ -12,7 +12,7 @@ $ comfy-auth sessions list
 No browser is logged in.
 $ comfy-auth keygen --label ann --out ann.key > /dev/null
 $ comfy-auth serve --demo --port 0 > serve.log 2>&1 &
-$ until grep -q '^Scripts:' serve.log; do sleep 0.1; done
+$ until grep -qs '^Scripts:' serve.log; do sleep 0.1; done
 $ URL=$(sed -n 's/^Scripts: \\(http[^ ]*\\).*/\\1/p' serve.log)
 $ curl -s -c jar -o /dev/null -w '%{http_code}\\n' --data-urlencode "api_key=$(cat ann.key)" -d remember=1 "$URL/auth_login.html"
 303
