@@ -1,5 +1,6 @@
-import { globSync, readFileSync } from 'node:fs'
-import { describe, test } from 'vitest'
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
 import { play, sessionsOf } from './support/transcript.ts'
 
 const sessions = ['README.md', ...globSync('docs/*.md').sort()].flatMap((page) =>
@@ -15,3 +16,28 @@ describe.each(globSync('test/e2e/*.txt').sort())('%s', (file) => {
     await play(readFileSync(file, 'utf8'))
   })
 })
+
+/** A heading's anchor, as GitHub makes it. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\w\- ]/g, '')
+    .replaceAll(' ', '-')
+}
+
+test.for(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md').sort()])(
+  'the links of %s lead somewhere',
+  (page) => {
+    for (const [, link] of readFileSync(page, 'utf8').matchAll(/(?:\]\(|src="|srcset=")([^)"\s]+)/g)) {
+      if (/^https?:/.test(link!)) continue
+      const [file, anchor] = link!.split('#')
+      const target = file ? join(dirname(page), file) : page
+      expect(existsSync(target), link).toBe(true)
+      if (anchor === undefined) continue
+      const headings = [...readFileSync(target, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+        anchorOf(heading!),
+      )
+      expect(headings, link).toContain(anchor)
+    }
+  },
+)
