@@ -17,6 +17,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
 import { errorCode, errorText } from './errno.ts'
+import { restrictFileToOwner } from './windows-acl.ts'
 
 /** Of a system call; tests hand in one that fails half-way. */
 export interface WriteOptions {
@@ -100,6 +101,7 @@ export function writePrivate(path: string, data: string | Uint8Array, options: W
     checkTarget(path, options)
     const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants
     descriptor = openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | (O_NOFOLLOW ?? 0), 0o600)
+    restrictFileToOwner(temporary)
     writeAll(descriptor, typeof data === 'string' ? Buffer.from(data) : data)
     fsyncSync(descriptor)
     closeSync(descriptor)

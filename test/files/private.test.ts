@@ -11,8 +11,8 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { basename, join } from 'node:path'
+import { expect, test, vi } from 'vitest'
 import { isLeftover, othersCanWrite, readPrivate, writePrivate } from '../../src/files/private.ts'
 import { temporaryFolder } from '../support/cli.ts'
 import { interceptFs, type Step, systemError } from '../support/fs-calls.ts'
@@ -36,6 +36,25 @@ test('a file is 0600 before its first byte, under any umask', () => {
   expect(modes).toEqual([0o600])
   expect(statSync(path).mode & 0o777).toBe(0o600)
   expect(readFileSync(path, 'utf8')).toBe('secret\n')
+})
+
+test('on Windows it is closed to others by icacls while it is still empty', () => {
+  const calls: unknown[] = []
+  vi.stubEnv('USERNAME', 'me')
+  vi.stubEnv('USERDOMAIN', 'LAB')
+  const { platform, getBuiltinModule } = process
+  const execFileSync = (file: string, [path, ...args]: string[]) =>
+    calls.push([file, isLeftover(basename(path!), 'secret'), statSync(path!).size, ...args])
+  Object.defineProperty(process, 'platform', { value: 'win32' })
+  process.getBuiltinModule = (() => ({ execFileSync })) as unknown as typeof getBuiltinModule
+  try {
+    writePrivate(join(temporaryFolder(), 'secret'), 'secret', KEEP)
+  } finally {
+    Object.defineProperty(process, 'platform', { value: platform })
+    process.getBuiltinModule = getBuiltinModule
+    vi.unstubAllEnvs()
+  }
+  expect(calls).toEqual([['icacls', true, 0, '/inheritance:r', '/grant:r', 'LAB\\me:F', '/q']])
 })
 
 test('replacing a file that others could read leaves one that they cannot', () => {
