@@ -28,7 +28,8 @@ function anchorOf(heading: string): string {
 test.for(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.md').sort()])(
   'the links of %s lead somewhere',
   (page) => {
-    for (const [, link] of readFileSync(page, 'utf8').matchAll(/(?:\]\(|src="|srcset=")([^)"\s]+)/g)) {
+    const prose = readFileSync(page, 'utf8').replaceAll(/^```.*?^```|`[^`\n]*`/gms, '`code`')
+    for (const [, link] of prose.matchAll(/(?:\]\(|src="|srcset=")([^)"\s]+)/g)) {
       if (/^https?:/.test(link!)) continue
       const [file, anchor] = link!.split('#')
       const target = file ? join(dirname(page), file) : page

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buffer } from 'node:stream/consumers'
@@ -63,6 +63,15 @@ test.for(commands)(
     }
   },
 )
+
+test('no error of ours has an empty remedy: the type asks for one, and takes an empty text', () => {
+  const files = globSync('src/**/*.ts', { cwd: root })
+  const errors = files.flatMap((file) => [
+    ...readFileSync(join(root, file), 'utf8').matchAll(/new ComfyAuthError\([^;]*?remedy:\s*(['"`])(.*?)\1/gs),
+  ])
+  expect(errors.length).toBeGreaterThan(50)
+  for (const [whole, , remedy] of errors) expect(remedy, whole).toMatch(/\S{3}/)
+})
 
 test("README's line of exit codes is the table of --help", () => {
   const readme = readFileSync(join(root, 'README.md'), 'utf8').replaceAll('\n', ' ')
