@@ -144,6 +144,20 @@ describe('a user stops its own prompts and nobody else’s', () => {
     expect(door.sim.requests).toEqual([])
   })
 
+  test('by a session of its key as by the key itself, and by no other session', async () => {
+    const id = await submit(door.keys.user, LONG)
+    await runs(id)
+    door.sim.clearRequests()
+    const stop = async (cookie: string) => {
+      const headers = { Cookie: cookie, Origin: `http://127.0.0.1:${door.port}`, 'Content-Type': 'application/json' }
+      return (await door.ask('POST', '/api/interrupt', { headers, body: JSON.stringify({ prompt_id: id }) })).status
+    }
+    expect(await stop(await door.logIn(other))).toBe(403)
+    expect(door.sim.requests).toEqual([])
+    expect(await stop(await door.logIn(door.keys.user))).toBe(200)
+    await until(async () => (await queue()).running.length === 0)
+  })
+
   test('an admin stops any', async () => {
     const id = await submit(door.keys.user, LONG)
     await runs(id)
