@@ -2,7 +2,7 @@ import { Config } from '@oclif/core/config'
 import type { ErrorKind } from '../errors.ts'
 import { completeBareFlags } from './bare-flags.ts'
 import type { Command } from './command.ts'
-import { importCommand, quickConfig, readManifest, SILENT } from './quick-start.ts'
+import { importCommand, isBuilt, quickConfig, readManifest, SILENT } from './quick-start.ts'
 import { type Known, unknownCommand, type Wording } from './wording.ts'
 
 export interface Package {
@@ -94,7 +94,8 @@ export async function dispatch(argv: readonly string[], line: Line): Promise<num
     }
   }
 
-  const config = await Config.load({ root, pjson: pjson as never, ...PLAIN })
+  const ignoreManifest = !isBuilt(pjson) // it names the files of dist/
+  const config = await Config.load({ root, pjson: pjson as never, ...PLAIN, ignoreManifest })
   const split = splitCommand(head, config.commandIDs)
   const { id, words } = split
   if (id === undefined && words.length > 0 && !config.findTopic(words.join(':'))) {

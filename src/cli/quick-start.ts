@@ -22,9 +22,14 @@ interface Manifest {
   readonly commands: Readonly<Record<string, { readonly relativePath: readonly string[] }>>
 }
 
-/** The manifest that the build made; undefined when running from src/, or where it is missing or of another version. */
+/** Whether the commands are those of dist/, and not of src/ as bin/dev.js has them. */
+export function isBuilt(pjson: Package): boolean {
+  return pjson.oclif.commands === './dist/commands'
+}
+
+/** The manifest of the built commands; undefined when running from src/, or where it is missing or of another version. */
 export function readManifest(root: string, pjson: Package): Manifest | undefined {
-  if (pjson.oclif.commands !== './dist/commands') return undefined
+  if (!isBuilt(pjson)) return undefined
   try {
     const manifest = JSON.parse(readFileSync(join(root, 'oclif.manifest.json'), 'utf8')) as Manifest
     return manifest.version === pjson.version ? manifest : undefined

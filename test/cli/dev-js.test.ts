@@ -1,0 +1,14 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { temporaryFolder } from '../support/cli.ts'
+
+test('bin/dev.js runs the commands of src/, and words their errors as bin/run.js does', () => {
+  const dev = join(import.meta.dirname, '../../bin/dev.js')
+  const env = { ...process.env, COMFY_AUTH_HOME: temporaryFolder() }
+  const { status, stderr } = spawnSync(process.execPath, [dev, 'keys', 'show', 'nobody'], { env, encoding: 'utf8' })
+  expect({ status, stderr }).toEqual({
+    status: 2,
+    stderr: 'Error: No key in the keyring has this id or label.\nSee them all: `comfy-auth keys list`.\n',
+  })
+})
