@@ -32,6 +32,27 @@ test.each(Object.keys(FAMILIES))('%s', { timeout: 120_000 }, async (name) => {
   expect(await hunt(family, count, seed, world), `COMFY_AUTH_SEED=${seed}`).toEqual([])
 })
 
+test('the keys still open what they may, after all that', async () => {
+  const stop = JSON.stringify({ prompt_id: world.own[0] })
+  const headers = { 'X-API-Key': world.keys.user, 'Content-Type': 'application/json' }
+  expect((await door.ask('GET', '/queue', { headers: { 'X-API-Key': world.keys.viewer } })).status).toBe(200)
+  expect((await door.ask('POST', '/interrupt', { headers, body: stop })).status).toBe(200)
+  expect((await door.ask('GET', '/internal/logs', { headers: { Cookie: world.cookies.admin } })).status).toBe(200)
+})
+
+test('without a lock a foreign page and a foreign host are still kept out', { timeout: 60_000 }, async () => {
+  const unlocked = await openDoor({ keys: undefined })
+  const origin = `http://127.0.0.1:${unlocked.port}`
+  const there = { ...world, door: unlocked, host: origin.slice('http://'.length), origin }
+  try {
+    for (const name of ['foreign', 'hosts', 'serviceWorkers', 'lengths']) {
+      expect(await hunt(FAMILIES[name]!.family, 300, seed, there), `COMFY_AUTH_SEED=${seed} ${name}`).toEqual([])
+    }
+  } finally {
+    await unlocked.close()
+  }
+})
+
 test('below a base path', { timeout: 120_000 }, async () => {
   const inner = await openDoor({ throttle: { globalLimit: 1_000_000 }, basePath: '/comfy' }, {}, [WEAK_KEY])
   const below = await furnish(inner, '/comfy')

@@ -91,6 +91,14 @@ const MUTANTS: Readonly<Record<string, Mutant>> = {
     seenBy: ['userFiles'],
   },
   'rule 2: any Host is ours': { file: `${DECIDE}/host.ts`, weaken: always('checkHost', undefined), seenBy: ['hosts'] },
+  'rule 3: every client names its own address': {
+    file: `${DECIDE}/client.ts`,
+    weaken: around(
+      'clientAddress',
+      (real: Any, ...args: never[]) => (args[1] as unknown as { forwardedFor?: string }).forwardedFor ?? real(...args),
+    ),
+    seenBy: ['tooManyGuesses'],
+  },
   'rule 4: guesses are not counted': {
     file: 'proxy/state/throttle.ts',
     weaken: () => ({ createThrottle: () => ({ fail() {}, blockedFor: () => undefined, size: 0 }) }),

@@ -240,8 +240,17 @@ export const tooManyGuesses: Family = (random, world, tag) => {
       { who: 'nobody', method: 'GET', target: `/queue?token=${secret}` },
       { who: 'nobody', method: 'GET', target: '/history', headers: [['Authorization', basic(secret)]] },
     ])
-  const drafts = Array.from({ length: 12 }, (_, i) => carry(`wrong-${i}-${random.int(1e6)}`))
-  drafts.push(carry(world.weak))
+  // Another address in each of its headers makes no other client of it
+  const guess = (secret: string): Draft => {
+    const draft = carry(secret)
+    const spoof: Header[] = ['X-Forwarded-For', 'X-Real-IP', 'Forwarded'].map((name) => [
+      name,
+      `${name === 'Forwarded' ? 'for=' : ''}10.${random.int(256)}.${random.int(256)}.1`,
+    ])
+    return { ...draft, headers: [...(draft.headers ?? []), ...spoof] }
+  }
+  const drafts = Array.from({ length: 12 }, (_, i) => guess(`wrong-${i}-${random.int(1e6)}`))
+  drafts.push(guess(world.weak))
   return {
     family: 'tooManyGuesses',
     pieces: drafts.map((draft) => bytesOf(draft, tag('nobody'), world)),
