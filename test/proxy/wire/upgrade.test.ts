@@ -126,6 +126,16 @@ describe('a handshake', () => {
     while (upstream.connections() > 0) await new Promise((resolve) => setTimeout(resolve, 5))
   })
 
+  test('a key revoked while the upstream thinks opens nothing any more', async () => {
+    const { upstream, proxy } = await proxyTo(() => {})
+    const client = await rawClient(proxy.port, handshake())
+    const { socket } = await upstream.request(0)
+    proxy.keys.revoke('admin')
+    socket.write(SWITCH)
+    expect(await client.ended()).toBe('')
+    while (upstream.connections() > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  })
+
   test('with a body, or on another method, is no Upgrade', async () => {
     const { upstream, proxy } = await proxyTo(({ socket }) =>
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),
