@@ -108,6 +108,16 @@ export const size = custom<number>({
   parse: (input, _context, { name }) => named(name, () => parseSize(input)),
 })
 
+/** ComfyUI's MB, 1,048,576 bytes each, a fraction too: bytes. */
+export const megabytes = custom<number>({
+  helpValue: 'MB',
+  parse: async (input, _context, { name }) => {
+    const bytes = Math.round(Number(input) * 2 ** 20)
+    if (/^\d+(?:\.\d+)?$/.test(input) && bytes > 0 && Number.isSafeInteger(bytes)) return bytes
+    throw usage(`--${name} is no number of MB.`, 'Write it as 500, or 0.5.')
+  },
+})
+
 /** The moment something ends. */
 export const expiry = custom<Date>({
   helpValue: 'DURATION|DATE',

@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command } from '../cli/command.ts'
-import { duration, Flags, keyring, size } from '../cli/flags.ts'
+import { duration, Flags, keyring, megabytes, size } from '../cli/flags.ts'
 import { ComfyAuthError } from '../errors.ts'
 import { paths } from '../files/home.ts'
 import { createKey } from '../keys/lifecycle.ts'
 import { type LiveKeys, openLiveKeys } from '../keys/live.ts'
-import { isPublicAddress } from '../proxy/options.ts'
+import { isPublicAddress, tlsOptions } from '../proxy/options.ts'
 import { createProxy, type Proxy as RunningProxy, type UpstreamReport } from '../proxy/proxy.ts'
 
 interface ServeResult {
@@ -26,6 +26,10 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     {
       description: 'For the network, with the keys of a file:',
       command: '<%= config.bin %> serve --listen 0.0.0.0 --api-key-file api_key.txt',
+    },
+    {
+      description: 'For the LAN over TLS, with a certificate that it makes and whose fingerprint it shows:',
+      command: '<%= config.bin %> serve --listen 0.0.0.0 --tls-self-signed',
     },
     {
       description: 'Behind nginx, which has the certificate:',
@@ -60,6 +64,30 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       dependsOn: ['no-auth'],
       description: 'let --no-auth listen on the network',
     }),
+    'tls-certfile': Flags.string({
+      helpValue: 'FILE',
+      description: 'serve TLS with this certificate and its chain, in PEM',
+    }),
+    'tls-keyfile': Flags.string({
+      helpValue: 'FILE',
+      description: 'its private key, in PEM; both are read again on change',
+    }),
+    'tls-self-signed': Flags.boolean({
+      exclusive: ['tls-certfile', 'tls-keyfile'],
+      description: 'serve TLS with a certificate made here and kept',
+    }),
+    hsts: Flags.boolean({ description: 'tell browsers to come by TLS alone from now on, for a year' }),
+    'tls-redirect-port': Flags.integer({
+      helpValue: 'N',
+      min: 0,
+      max: 65_535,
+      description: 'a plain-HTTP port that sends browsers on to TLS',
+    }),
+    'upstream-ca': Flags.string({
+      helpValue: 'FILE',
+      description: 'PEM: who vouches for an https:// upstream; its own certificate does too',
+    }),
+    'max-upload-size': megabytes({ description: "refuse longer bodies with 413 [default: ComfyUI's own limit]" }),
     'public-url': Flags.string({ helpValue: 'URL', description: 'how browsers reach it behind another proxy' }),
     'base-path': Flags.string({
       helpValue: '/PATH',
@@ -160,6 +188,15 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
         auditLog: flags['audit-log'],
         auditMaxBytes: flags['audit-max-size'],
         accessLog: flags['access-log'],
+        tls: tlsOptions(
+          flags['tls-certfile'],
+          flags['tls-keyfile'],
+          flags['tls-self-signed'] ? paths().tlsSelfSigned : undefined,
+        ),
+        hsts: flags.hsts,
+        tlsRedirectPort: flags['tls-redirect-port'],
+        upstreamCa: flags['upstream-ca'],
+        maxUploadBytes: flags['max-upload-size'],
         maxConnections: flags['max-connections'],
         maxConnectionsPerAddress: flags['max-connections-per-address'],
         socketBufferBytes: flags['socket-buffer'],
@@ -229,12 +266,18 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       this.log(`Scripts: ${proxy.url} with "Authorization: Bearer KEY"`)
       this.log(`Keys:    ${keys.count}. Open without one: ${open.join(', ')}.`)
     } else this.log(`Open to everyone who reaches ${proxy.url}.`)
+    if (proxy.fingerprint !== undefined) {
+      this.log(
+        `TLS:     self-signed; browsers ask once. Its SHA-256 fingerprint, to compare:\n         ${proxy.fingerprint}`,
+      )
+    }
     if (this.jsonEnabled()) {
       this.logJson({
         schema: 1,
         event: 'listening',
         url: proxy.url,
         login,
+        fingerprint: proxy.fingerprint ?? null,
         upstream: report,
         keys: keys?.count ?? null,
         open,

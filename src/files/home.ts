@@ -57,6 +57,8 @@ export interface Paths {
   readonly serveDb: string
   /** The durable local queue of jobs. SQLite. */
   readonly queueDb: string
+  /** The certificate of --tls-self-signed and its key. PEM. */
+  readonly tlsSelfSigned: string
   /** Where the audit log stands unless told otherwise. JSON lines. */
   readonly auditLog: string
 }
@@ -70,6 +72,7 @@ export function paths(around = here()): Paths {
     profiles: join(config, 'profiles.json'),
     serveDb: join(data, 'serve.db'),
     queueDb: join(data, 'queue.db'),
+    tlsSelfSigned: join(data, 'tls-self-signed.pem'),
     auditLog: join(data, 'audit.log'),
   }
 }

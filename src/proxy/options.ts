@@ -1,5 +1,7 @@
+import { X509Certificate } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
 import { ComfyAuthError } from '../errors.ts'
+import { readPrivate } from '../files/private.ts'
 import type { LiveKeys } from '../keys/live.ts'
 import { ROLES, type Role } from '../keys/roles.ts'
 import { isLoopback, parseIp, trustedProxies } from './decide/address.ts'
@@ -14,6 +16,8 @@ import type { UpstreamTarget } from './wire/upstream.ts'
 export interface ProxyOptions {
   /** `http://HOST[:PORT]`, `https://HOST[:PORT]` or `unix:/PATH`. */
   readonly upstream: string
+  /** A file in PEM: the authority, or the certificate itself, that an https upstream is believed by, and no other. */
+  readonly upstreamCa?: string | undefined
   /** IP addresses or `localhost`, several by comma, as ComfyUI's. */
   readonly listen: string
   /** 0 takes a free one. */
@@ -45,6 +49,14 @@ export interface ProxyOptions {
   readonly auditMaxBytes?: number | undefined
   /** Reads are logged too. */
   readonly accessLog?: boolean
+  /** Longer bodies get a 413 of ours; without it ComfyUI's own limit holds. */
+  readonly maxUploadBytes?: number | undefined
+  /** Files of the owner's, or where a certificate of our own making is kept. Without it: plain HTTP. */
+  readonly tls?: { readonly certFile: string; readonly keyFile: string } | { readonly selfSigned: string } | undefined
+  /** Strict-Transport-Security on every answer. */
+  readonly hsts?: boolean
+  /** A plain-HTTP port that sends browsers on to the TLS one. */
+  readonly tlsRedirectPort?: number | undefined
   /** How many wrong guesses a client may make, and how long it then waits. */
   readonly throttle?: ThrottleOptions
   readonly maxConnections?: number | undefined
@@ -97,6 +109,7 @@ export function validate(options: ProxyOptions): Settings {
   if (upstream.port === options.port && upstream.socketPath === undefined && isListenedOn(upstream.hostname, listen)) {
     throw usage('--upstream is the address that serve itself would listen on.', 'Give ComfyUI or serve another port.')
   }
+  checkTls(options, upstream)
   return {
     upstream,
     listen,
@@ -109,6 +122,46 @@ export function validate(options: ProxyOptions): Settings {
     extraRoutes: (options.routes ?? []).map(parseRoute),
     corsOrigin: options.corsHeader === undefined ? undefined : parseCorsOrigin(options.corsHeader),
   }
+}
+
+/** ComfyUI's two flags belong together, as there; `selfSigned` is where a certificate of our own making is kept. */
+export function tlsOptions(
+  certFile: string | undefined,
+  keyFile: string | undefined,
+  selfSigned: string | undefined,
+): ProxyOptions['tls'] {
+  if (selfSigned !== undefined) return { selfSigned }
+  if (certFile !== undefined && keyFile !== undefined) return { certFile, keyFile }
+  if (certFile === undefined && keyFile === undefined) return undefined
+  throw usage(
+    'TLS needs both --tls-certfile and --tls-keyfile.',
+    'Give the other one too, or use --tls-self-signed alone.',
+  )
+}
+
+function checkTls({ tls, hsts, tlsRedirectPort, port, upstreamCa }: ProxyOptions, upstream: UpstreamTarget): void {
+  const remedy = 'Add --tls-certfile and --tls-keyfile, or --tls-self-signed.'
+  if (hsts && !tls) throw usage('--hsts tells browsers to come by TLS alone, and this serve has none.', remedy)
+  if (tlsRedirectPort !== undefined && !tls) throw usage('--tls-redirect-port sends browsers on to TLS.', remedy)
+  if (tlsRedirectPort !== undefined && tlsRedirectPort !== 0 && tlsRedirectPort === port) {
+    throw usage('--tls-redirect-port is the port of TLS itself.', 'Give it another, such as 80.')
+  }
+  if (upstreamCa !== undefined && upstream.protocol !== 'https:') {
+    throw usage('--upstream-ca is for an --upstream with https://.', 'Leave it out, or write the --upstream so.')
+  }
+}
+
+/** The file of --upstream-ca. Throws `usage` where it holds no certificate. */
+export function readCa(path: string): string {
+  const remedy = 'Name a file in PEM: -----BEGIN CERTIFICATE-----.'
+  const file = readPrivate(path, { name: 'The file of --upstream-ca', maxBytes: 1024 * 1024 })
+  if (!file) throw usage('The file of --upstream-ca is not there.', remedy)
+  try {
+    new X509Certificate(file.text)
+  } catch {
+    throw usage('--upstream-ca holds no certificate.', remedy)
+  }
+  return file.text
 }
 
 function parseListen(text: string): string[] {

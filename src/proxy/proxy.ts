@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { ComfyAuthError } from '../errors.ts'
 import { createLastUsed, sqliteSink } from '../keys/last-used.ts'
-import { isLoopback, parseIp } from './decide/address.ts'
 import type { Policy } from './decide/facts.ts'
-import { type ProxyOptions, type Settings, validate } from './options.ts'
+import { listenAll } from './listeners.ts'
+import { type ProxyOptions, readCa, type Settings, validate } from './options.ts'
 import { createPages } from './pages/pages.ts'
 import { createAudit } from './state/audit.ts'
 import { openServeDb } from './state/db.ts'
@@ -12,16 +11,17 @@ import { createPrompts } from './state/prompts.ts'
 import { createSessions } from './state/sessions.ts'
 import { createSockets } from './state/sockets.ts'
 import { createThrottle } from './state/throttle.ts'
+import { openTls, type TlsOptions } from './tls.ts'
 import { createEngine } from './wire/engine.ts'
 import { learnOwner } from './wire/ownership.ts'
 import { probe, type UpstreamReport } from './wire/probe.ts'
 import { RELAY_LIMITS, Relays } from './wire/relay.ts'
-import { type Listener, listen, SERVER_LIMITS } from './wire/server.ts'
 import {
   createUpstream,
   resolveAddress,
   UPSTREAM_LIMITS,
   type Upstream,
+  type UpstreamState,
   type UpstreamTarget,
   urlHost,
 } from './wire/upstream.ts'
@@ -31,6 +31,8 @@ export type { UpstreamReport }
 export interface Proxy {
   /** Where it listens, as a browser on this machine opens it; `--public-url` where that was given. */
   readonly url: string
+  /** Of the certificate, where it is one of our own making: SHA-256, as browsers show it. */
+  readonly fingerprint: string | undefined
   /** Looks at the upstream, once. */
   probe(): Promise<UpstreamReport>
   /** Key files and keyring are read again, log files re-opened: what SIGHUP does. */
@@ -74,6 +76,8 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     if (audit) closers.push(() => audit.close())
     const throttle = createThrottle(options.throttle)
     const sockets = createSockets({ nowMs })
+    const tls = options.tls && openTls(withNames(options.tls, settings), nowMs, log)
+    if (tls) closers.push(() => tls.close())
     const upstream = await openUpstream(settings.upstream, options, log)
     closers.push(() => upstream.close())
 
@@ -133,6 +137,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       upstream,
       relays,
       idleMs: options.idleMs ?? UPSTREAM_LIMITS.idleMs,
+      maxUploadBytes: options.maxUploadBytes,
       handshakeMs: HANDSHAKE_MS,
       waiting: pages.waiting,
       badGateway: pages.badGateway,
@@ -154,15 +159,17 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       audit?.record({ nowMs: nowMs(), event: 'session-end', key: { keyId: session.keyId, label: undefined } })
     })
 
-    const listeners = await listenAll(settings, options, nowMs, engine, (bound) => {
+    const listeners = await listenAll(settings, options, nowMs, engine, tls, (bound) => {
       port = bound
     })
     const shownHost = urlHost(settings.listen[0]!)
     return {
-      url: (settings.publicUrl?.origin ?? `http://${shownHost}:${port}`) + settings.basePath,
+      url: (settings.publicUrl?.origin ?? `${tls ? 'https' : 'http'}://${shownHost}:${port}`) + settings.basePath,
+      fingerprint: tls?.selfSigned ? tls.fingerprint : undefined,
       probe: () => probe(upstream),
       async reload() {
         await keys?.reload()
+        tls?.reload()
         audit?.reopen()
       },
       async close() {
@@ -178,70 +185,16 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
   }
 }
 
+/** A certificate of our own making is for the names that serve was told of, too. */
+function withNames(tls: NonNullable<ProxyOptions['tls']>, { listen, hosts, publicUrl }: Settings): TlsOptions {
+  if (!('selfSigned' in tls)) return tls
+  const addresses = listen.filter((address) => address !== '0.0.0.0' && address !== '::')
+  const own = publicUrl === undefined ? [] : [publicUrl.hostname.replace(/^\[(.*)\]$/, '$1')]
+  return { selfSigned: tls.selfSigned, names: [...addresses, ...hosts.allowed, ...own] }
+}
+
 async function closeAll(closers: (() => unknown)[]): Promise<void> {
   for (const close of closers.toReversed()) await close()
-}
-
-type Engine = ReturnType<typeof createEngine>
-
-async function listenAll(
-  settings: Settings,
-  options: ProxyOptions,
-  nowMs: () => number,
-  engine: Engine,
-  onPort: (port: number) => void,
-): Promise<Listener[]> {
-  const listeners: Listener[] = []
-  const limits = {
-    ...SERVER_LIMITS,
-    headMs: options.headMs ?? SERVER_LIMITS.headMs,
-    connections: options.maxConnections ?? SERVER_LIMITS.connections,
-    connectionsPerAddress: options.maxConnectionsPerAddress ?? SERVER_LIMITS.connectionsPerAddress,
-  }
-  const isUncounted = (text: string) => {
-    const address = parseIp(text)
-    return address === undefined || isLoopback(address) || settings.isTrustedProxy(text)
-  }
-  let { port } = options
-  for (const host of settings.listen) {
-    try {
-      const listener = await listen({
-        host,
-        port,
-        limits,
-        isUncounted,
-        nowMs,
-        onRequest: (request, response) => engine.onRequest(request, response, false),
-        onUpgrade: (request, socket, head) => engine.onUpgrade(request, socket, head, false),
-      })
-      port = listener.port
-      listeners.push(listener)
-    } catch (error) {
-      // A machine without IPv6 serves ComfyUI's bare --listen (0.0.0.0,::) on what it has.
-      if (codeOf(error) === 'EAFNOSUPPORT' && listeners.length > 0) continue
-      await Promise.all(listeners.map((listener) => listener.close(0)))
-      throw cannotListen(error, port)
-    }
-  }
-  onPort(port)
-  return listeners
-}
-
-function cannotListen(error: unknown, port: number): unknown {
-  const fault = (message: string, remedy: string) => new ComfyAuthError('usage', message, { remedy, cause: error })
-  switch (codeOf(error)) {
-    case 'EADDRINUSE':
-      return fault(`Port ${port} is in use.`, 'Stop what listens there, or choose another with --port.')
-    case 'EACCES':
-      return fault(`Port ${port} needs more rights than this user has.`, 'Choose one above 1023 with --port.')
-    case 'EADDRNOTAVAIL':
-      return fault(
-        '--listen names an address that this machine does not have.',
-        'Give 127.0.0.1, 0.0.0.0 or one of its own.',
-      )
-    default:
-      return error
-  }
 }
 
 async function openUpstream(
@@ -250,20 +203,18 @@ async function openUpstream(
   log: (line: string) => void,
 ): Promise<Upstream> {
   const limits = { ...UPSTREAM_LIMITS, idleMs: options.idleMs ?? UPSTREAM_LIMITS.idleMs }
-  return createUpstream(await resolveAddress(target), limits, (state) => {
+  const onChange = (state: UpstreamState) => {
     if (state.state === 'down') log(`ComfyUI at ${target.shown} does not answer (${state.lastError}); waiting for it.`)
     if (state.state === 'up') log(`ComfyUI at ${target.shown} answers.`)
-  })
+  }
+  const ca = options.upstreamCa === undefined ? undefined : readCa(options.upstreamCa)
+  return createUpstream(await resolveAddress(target), limits, onChange, ca)
 }
 
 async function readJson(upstream: Upstream, path: string): Promise<unknown> {
   const { status, body } = await upstream.ask(path)
   if (status !== 200) throw new Error(`${path} answered ${status}`)
   return JSON.parse(body.toString())
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 }
 
 function textOf(error: unknown): string {

@@ -1,20 +1,14 @@
-import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
+import type { ClientRequest, Framing } from './client.ts'
 
 /** After an answer that came before the body had ended: how much of the rest is read so that the connection lives on. */
 const DRAIN_BYTES = 1024 * 1024
 const DRAIN_MS = 2_000
 
-/** How the client framed its body; the parser has refused what is ambiguous. */
-export interface Framing {
-  readonly hasBody: boolean
-  /** Undefined for a chunked body. */
-  readonly contentLength: number | undefined
-}
-
 const NO_BODY: Framing = { hasBody: false, contentLength: undefined }
 
-export function framingOf(request: IncomingMessage): Framing {
+export function framingOf(request: ClientRequest): Framing {
+  if (request.framing) return request.framing
   const { 'content-length': length, 'transfer-encoding': coding } = request.headers
   if (coding !== undefined) return { hasBody: true, contentLength: undefined }
   if (length === undefined || length === '0') return NO_BODY
@@ -26,8 +20,9 @@ export function framingOf(request: IncomingMessage): Framing {
  * connection: an answer may still have to go out on it.
  */
 export class BodySource extends Readable {
-  readonly #request: IncomingMessage
+  readonly #request: ClientRequest
   readonly #idleMs: number
+  readonly #limitBytes: number
   readonly #seen: ((chunk: Buffer) => void) | undefined
   #timer: NodeJS.Timeout | undefined
   bytes = 0
@@ -35,10 +30,18 @@ export class BodySource extends Readable {
   whole = false
   /** It ended because the client sent nothing for `idleMs`. */
   stalled = false
+  /** It ended because it came to more than `limitBytes`. */
+  tooLong = false
 
-  constructor(request: IncomingMessage, idleMs: number, seen?: (chunk: Buffer) => void) {
+  constructor(
+    request: ClientRequest,
+    idleMs: number,
+    limitBytes = Number.POSITIVE_INFINITY,
+    seen?: (chunk: Buffer) => void,
+  ) {
     super({ highWaterMark: 64 * 1024 })
     this.#request = request
+    this.#limitBytes = limitBytes
     this.#seen = seen
     this.#idleMs = idleMs
     request.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onGone).on('close', this.#onGone)
@@ -59,6 +62,11 @@ export class BodySource extends Readable {
 
   readonly #onData = (chunk: Buffer): void => {
     this.bytes += chunk.length
+    if (this.bytes > this.#limitBytes) {
+      this.tooLong = true
+      this.destroy(new Error('the body is longer than it may be'))
+      return
+    }
     this.#seen?.(chunk)
     this.#timer?.refresh()
     if (this.push(chunk)) return
@@ -69,6 +77,10 @@ export class BodySource extends Readable {
 
   readonly #onEnd = (): void => {
     clearTimeout(this.#timer)
+    if (!this.#request.complete) {
+      this.#onGone()
+      return
+    }
     this.whole = true
     this.push(null)
   }
@@ -84,7 +96,7 @@ export class BodySource extends Readable {
 }
 
 /** The whole body, or undefined where it is longer than `limitBytes`; rejects where the client goes or takes too long. */
-export function readBody(request: IncomingMessage, limitBytes: number, idleMs: number): Promise<Buffer | undefined> {
+export function readBody(request: ClientRequest, limitBytes: number, idleMs: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let length = 0
@@ -95,8 +107,8 @@ export function readBody(request: IncomingMessage, limitBytes: number, idleMs: n
       if (length > limitBytes) finish(() => resolve(undefined))
       else chunks.push(chunk)
     }
-    const onEnd = () => finish(() => resolve(Buffer.concat(chunks)))
     const onGone = () => finish(() => reject(new Error('the client is gone')))
+    const onEnd = () => (request.complete ? finish(() => resolve(Buffer.concat(chunks))) : onGone())
     const finish = (settle: () => void) => {
       clearTimeout(timer)
       request.off('data', onData).off('end', onEnd).off('error', onGone).off('close', onGone)
@@ -110,7 +122,7 @@ export function readBody(request: IncomingMessage, limitBytes: number, idleMs: n
  * Called before an answer ends whose request has not: the rest is read and dropped within 1 MiB or 2 s, and the connection
  * serves the next request where that sufficed. Else it is ended, with the time left for the client to read its answer.
  */
-export function dropRest(request: IncomingMessage): void {
+export function dropRest(request: ClientRequest): void {
   // Called from within the parser, a request without a body is not complete yet.
   if (request.complete || request.destroyed || !framingOf(request).hasBody) return
   const { socket } = request

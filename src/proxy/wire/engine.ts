@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { decide } from '../decide/decide.ts'
 import type {
@@ -17,9 +17,10 @@ import type { Sessions } from '../state/sessions.ts'
 import type { Sockets } from '../state/sockets.ts'
 import type { Throttle } from '../state/throttle.ts'
 import { framingOf, readBody } from './body.ts'
+import type { ClientRequest, ClientResponse } from './client.ts'
 import { requestFacts } from './facts.ts'
 import { Exchange, type ForwardServices } from './forward.ts'
-import { protocolAnswer, respond, respondRaw } from './respond.ts'
+import { protocolAnswer, respond, respondRaw, tooLargeAnswer } from './respond.ts'
 import { Upgrade, type UpgradeServices } from './upgrade.ts'
 
 /** Bodies that our own pages read (rule 7). */
@@ -40,7 +41,7 @@ export interface EngineServices extends ForwardServices, UpgradeServices {
 }
 
 export interface Engine {
-  onRequest(request: IncomingMessage, response: ServerResponse, secure: boolean): void
+  onRequest(request: ClientRequest, response: ClientResponse, secure: boolean): void
   onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer, secure: boolean): void
 }
 
@@ -67,7 +68,7 @@ export function createEngine(services: EngineServices): Engine {
     })
   }
 
-  function refuse(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: RefuseDecision) {
+  function refuse(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: RefuseDecision) {
     const answer = pages.refusal(decision, facts)
     const bytes = respond(request, response, answer)
     record(facts, decision.account, { event: 'refusal', status: answer.status, bytes, reason: decision.refusal.reason })
@@ -79,7 +80,7 @@ export function createEngine(services: EngineServices): Engine {
     record(facts, account, { event: event?.kind ?? 'request', status, bytes, ...key, ...reason })
   }
 
-  async function page(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: PageDecision) {
+  async function page(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: PageDecision) {
     const body = await wholeBody(request, response, PAGE_BODY_BYTES)
     const answer = body
       ? await pages.answer(decision, { facts, body })
@@ -89,8 +90,8 @@ export function createEngine(services: EngineServices): Engine {
   }
 
   async function inspect(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     facts: RequestFacts,
     decision: InspectDecision,
   ) {
@@ -102,7 +103,7 @@ export function createEngine(services: EngineServices): Engine {
   }
 
   /** Undefined where it is longer than `limitBytes`. */
-  async function wholeBody(request: IncomingMessage, response: ServerResponse, limitBytes: number) {
+  async function wholeBody(request: ClientRequest, response: ClientResponse, limitBytes: number) {
     const { hasBody, contentLength } = framingOf(request)
     if (!hasBody) return Buffer.alloc(0)
     if (contentLength !== undefined && contentLength > limitBytes) return undefined
@@ -110,7 +111,16 @@ export function createEngine(services: EngineServices): Engine {
     return readBody(request, limitBytes, Math.min(idleMs, 30_000))
   }
 
-  function forward(request: IncomingMessage, response: ServerResponse, facts: RequestFacts, decision: ForwardDecision) {
+  function forward(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: ForwardDecision) {
+    const { maxUploadBytes } = services
+    const { contentLength = 0 } = framingOf(request)
+    if (maxUploadBytes !== undefined && contentLength > maxUploadBytes) {
+      // Whoever asked first takes the answer for its body, and may send neither that nor a request behind it.
+      if (request.headers.expect !== undefined) response.shouldKeepAlive = false
+      const bytes = respond(request, response, tooLargeAnswer(maxUploadBytes))
+      record(facts, decision.account, { event: 'request', status: 413, bytes })
+      return
+    }
     const exchange = new Exchange(request, response, facts, decision, services)
     response.on('close', () => {
       if (!response.writableFinished) exchange.clientGone()
@@ -121,14 +131,14 @@ export function createEngine(services: EngineServices): Engine {
     exchange.start()
   }
 
-  function fault(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+  function fault(request: ClientRequest, response: ClientResponse, error: unknown): void {
     if (response.destroyed || request.destroyed) return // the client left while we were waiting for it
     services.onFault(error)
     if (response.headersSent) response.destroy()
     else respond(request, response, FAULT)
   }
 
-  function walk(request: IncomingMessage, response: ServerResponse, secure: boolean): Promise<void> | undefined {
+  function walk(request: ClientRequest, response: ClientResponse, secure: boolean): Promise<void> | undefined {
     const facts = requestFacts(request, secure, false, nowMs())
     const decision = decide(facts, policy)
     note(decision.account, facts.nowMs)
@@ -192,8 +202,8 @@ export function createEngine(services: EngineServices): Engine {
   }
 }
 
-function continueIfAsked(request: IncomingMessage, response: ServerResponse): void {
-  if (request.headers.expect !== undefined && request.httpVersion === '1.1') response.writeContinue()
+function continueIfAsked(request: ClientRequest, response: ClientResponse): void {
+  if (request.headers.expect !== undefined && request.httpVersion !== '1.0') response.writeContinue()
 }
 
 const FAULT: Answer = {

@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { RequestFacts } from '../decide/facts.ts'
+import type { ClientRequest } from './client.ts'
 
-/** Of a head of HTTP/1 as the parser made it: nothing is decoded, joined or dropped. */
-export function requestFacts(request: IncomingMessage, secure: boolean, upgrade: boolean, nowMs: number): RequestFacts {
+/** Of a head as the parser made it: nothing is decoded, joined or dropped. */
+export function requestFacts(request: ClientRequest, secure: boolean, upgrade: boolean, nowMs: number): RequestFacts {
   return {
     method: request.method!,
     target: request.url!,
     headers: request.rawHeaders,
+    http2: request.httpVersion === '2.0',
     peer: request.socket.remoteAddress ?? '',
     secure,
     upgrade,

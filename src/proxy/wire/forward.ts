@@ -1,12 +1,12 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import type { ForwardDecision, RequestFacts } from '../decide/facts.ts'
 import { responseHeaders } from '../decide/response-headers.ts'
 import type { Answer } from '../pages/answer.ts'
 import type { GatewayFault } from '../pages/waiting.ts'
 import { BodySource, dropRest, framingOf } from './body.ts'
+import type { ClientRequest, ClientResponse } from './client.ts'
 import { IdLookout } from './ownership.ts'
-import { protocolAnswer, respond } from './respond.ts'
+import { protocolAnswer, respond, tooLargeAnswer } from './respond.ts'
 import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
 
 /** An index page longer than this passes as it is. */
@@ -19,6 +19,8 @@ const LEARN_BYTES = 256 * 1024
 export interface ForwardServices {
   readonly upstream: Upstream
   readonly idleMs: number
+  /** --max-upload-size; undefined leaves it to ComfyUI. */
+  readonly maxUploadBytes: number | undefined
   readonly waiting: (facts: RequestFacts) => Answer
   readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
   readonly injectIndex: (html: Buffer, headers: readonly string[]) => Buffer | undefined
@@ -31,8 +33,8 @@ export interface ForwardServices {
  * last byte of its answer or the end of either side.
  */
 export class Exchange implements Dispatcher.DispatchHandler {
-  readonly #request: IncomingMessage
-  readonly #response: ServerResponse
+  readonly #request: ClientRequest
+  readonly #response: ClientResponse
   readonly #facts: RequestFacts
   readonly #decision: ForwardDecision
   readonly #services: ForwardServices
@@ -55,8 +57,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   bytes = 0
 
   constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: ClientRequest,
+    response: ClientResponse,
     facts: RequestFacts,
     decision: ForwardDecision,
     services: ForwardServices,
@@ -84,7 +86,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
       const framing = framingOf(this.#request)
       if (framing.hasBody) {
         if (this.#decision.plainBody) this.#lookout = new IdLookout()
-        this.#body = options.body = new BodySource(this.#request, this.#services.idleMs, this.#lookout?.see)
+        const { idleMs, maxUploadBytes } = this.#services
+        this.#body = options.body = new BodySource(this.#request, idleMs, maxUploadBytes, this.#lookout?.see)
         if (framing.contentLength !== undefined) {
           options.headers = [...headers, 'Content-Length', String(framing.contentLength)]
         }
@@ -148,7 +151,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #failure(error: Error): Answer {
-    const { upstream, waiting, badGateway } = this.#services
+    const { upstream, waiting, badGateway, maxUploadBytes } = this.#services
+    if (this.#body?.tooLong) return tooLargeAnswer(maxUploadBytes!)
     if (isUnreachable(error)) {
       upstream.failed(error)
       return waiting(this.#facts)

@@ -1,13 +1,14 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Answer } from '../pages/answer.ts'
 import { dropRest } from './body.ts'
+import type { ClientRequest, ClientResponse } from './client.ts'
 
 /** How long a socket that was refused may take to read why. */
 const LINGER_MS = 2_000
 
 /** Writes an answer of ours and gives the length of its body. The one place that does, but for `respondRaw`. */
-export function respond(request: IncomingMessage, response: ServerResponse, { status, headers, body }: Answer): number {
+export function respond(request: ClientRequest, response: ClientResponse, { status, headers, body }: Answer): number {
   dropRest(request)
   if (status === 204 || status === 304) {
     response.writeHead(status, headers as string[]).end()
@@ -46,6 +47,12 @@ export function endRaw(socket: Duplex, last?: Uint8Array): void {
   const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref()
   socket.once('close', () => clearTimeout(timer))
   socket.once('end', () => socket.destroy())
+}
+
+/** Above --max-upload-size, in ComfyUI's MB of 1,048,576 bytes. */
+export function tooLargeAnswer(limitBytes: number): Answer {
+  const mb = Math.round((limitBytes / 2 ** 20) * 1_000) / 1_000
+  return protocolAnswer(413, `The body of this request is longer than the ${mb} MB that --max-upload-size allows.`)
 }
 
 /** What the rules of HTTP itself refuse, in the shape of our other refusals. */

@@ -1,8 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
+import { createHttp2, type Http2Door } from './http2.ts'
 import { endRaw, protocolAnswer, respond, respondRaw } from './respond.ts'
+import { divertHttp2, secureContext, type TlsPair } from './tls.ts'
 
 export interface ServerLimits {
   readonly headBytes: number
@@ -29,13 +33,19 @@ export interface ServerOptions {
   /** Addresses that speak for many: loopback, and trusted proxies. */
   readonly isUncounted: (address: string) => boolean
   readonly nowMs: () => number
-  readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void
+  /** TLS ends here, for HTTP/1.1 and HTTP/2 by ALPN; undefined: plain HTTP/1.1. */
+  readonly tls?: TlsPair | undefined
+  /** name, value: a header of every answer but those to Upgrades. */
+  readonly always?: readonly string[]
+  readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
   readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
 }
 
 export interface Listener {
   readonly address: string
   readonly port: number
+  /** New connections get this certificate; open ones go on with theirs. */
+  renew(pair: TlsPair): void
   /** Stops accepting; what runs may finish within `drainMs`, then everything is cut. */
   close(drainMs: number): Promise<void>
 }
@@ -45,9 +55,9 @@ function ignore(): void {}
 /** How often idle connections are looked for while draining. */
 const DRAIN_LOOK_MS = 25
 
-/** Rule 15: an HTTP/1.1 listener with a strict parser and bounded heads. Rejects with the system's error where it cannot listen. */
+/** Rule 15: a listener with a strict parser and bounded heads. Rejects with the system's error where it cannot listen. */
 export async function listen(options: ServerOptions): Promise<Listener> {
-  const { host, port, limits, nowMs } = options
+  const { host, port, limits, nowMs, tls, always = [] } = options
   /** The last response of each connection: a broken head behind it must not be answered in the middle of it. */
   const latest = new WeakMap<Socket, ServerResponse>()
   let draining = false
@@ -57,30 +67,47 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     request.on('error', ignore)
     latest.set(request.socket, response)
     if (draining) response.shouldKeepAlive = false
+    for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
     const fault = headFault(request)
     if (fault === undefined) return options.onRequest(request, response)
     response.shouldKeepAlive = false
     respond(request, response, protocolAnswer(request.httpVersionMajor > 1 ? 505 : 400, fault))
   }
 
-  const server = createServer(
-    {
-      insecureHTTPParser: false,
-      maxHeaderSize: limits.headBytes,
-      headersTimeout: limits.headMs,
-      connectionsCheckingInterval: 1_000,
-      requestTimeout: 0, // uploads may take hours: only silence is limited
-      keepAliveTimeout: limits.keepAliveMs,
-      requireHostHeader: false, // decide/host.ts says what a Host must be
-      shouldUpgradeCallback: (request: IncomingMessage) => !draining && isWebSocketUpgrade(request),
-      noDelay: true,
-    } as Parameters<typeof createServer>[0] & object,
-    onRequest,
-  )
+  const http1 = {
+    insecureHTTPParser: false,
+    maxHeaderSize: limits.headBytes,
+    headersTimeout: limits.headMs,
+    connectionsCheckingInterval: 1_000,
+    requestTimeout: 0, // uploads may take hours: only silence is limited
+    keepAliveTimeout: limits.keepAliveMs,
+    requireHostHeader: false, // decide/host.ts says what a Host must be
+    shouldUpgradeCallback: (request: IncomingMessage) => !draining && isWebSocketUpgrade(request),
+    noDelay: true,
+  } as Parameters<typeof createServer>[0] & object
+  const ofTls = {
+    ...(tls && secureContext(tls)),
+    ALPNProtocols: ['h2', 'http/1.1'],
+    handshakeTimeout: limits.headMs,
+  }
+  const server = tls ? createTlsServer({ ...http1, ...ofTls }, onRequest) : createServer(http1, onRequest)
   server.maxHeadersCount = 0 // a head is bounded by its bytes; a list cut short would hide what stands behind
   server.timeout = 0
   server.maxConnections = limits.connections
   countByAddress(server, limits.connectionsPerAddress, options.isUncounted)
+
+  let http2: Http2Door | undefined
+  const sockets = new Set<Socket>()
+  if (tls) {
+    http2 = createHttp2({ limits, always, onRequest: options.onRequest })
+    divertHttp2(server as TlsServer, http2.accept)
+    server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
+    // node:http knows neither the connections of HTTP/2 nor those that have not finished their handshake.
+    server.on('connection', (socket: Socket) => {
+      sockets.add(socket)
+      socket.once('close', () => sockets.delete(socket))
+    })
+  }
 
   // `Expect: 100-continue` is answered by whoever reads the body, after the decision.
   server.on('checkContinue', onRequest)
@@ -111,12 +138,18 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   return {
     address: bound.address,
     port: bound.port,
+    renew: (pair) => (server as TlsServer).setSecureContext(secureContext(pair)),
     async close(drainMs) {
       draining = true
       const closed = once(server, 'close')
       server.close()
+      http2?.drain()
       const idle = setInterval(() => server.closeIdleConnections(), DRAIN_LOOK_MS)
-      const deadline = setTimeout(() => server.closeAllConnections(), drainMs)
+      const deadline = setTimeout(() => {
+        server.closeAllConnections()
+        http2?.cut()
+        for (const socket of sockets) socket.destroy()
+      }, drainMs)
       await closed
       clearInterval(idle)
       clearTimeout(deadline)

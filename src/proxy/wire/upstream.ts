@@ -66,9 +66,31 @@ const UNREACHABLE = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
+/** Of an https upstream: it is there, and is not believed. Nothing of a request was sent. */
+const DISTRUSTED: Readonly<Record<string, string>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name it with --upstream-ca',
+  SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is of an unknown authority: name that with --upstream-ca',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is of an unknown authority: name that with --upstream-ca',
+  UNABLE_TO_GET_ISSUER_CERT: 'its certificate is of an unknown authority: name that with --upstream-ca',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is of an unknown authority: name that with --upstream-ca',
+  CERT_SIGNATURE_FAILURE: 'its certificate is not the one that --upstream-ca names',
+  CERT_HAS_EXPIRED: 'its certificate has run out',
+  CERT_NOT_YET_VALID: 'its certificate is not good yet: is the clock of this machine right?',
+  ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name than --upstream has',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'it speaks no TLS: is it http://?',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it speaks no TLS: is it http://?',
+}
+
 /** Nothing of the request reached it. */
 export function isUnreachable(error: unknown): boolean {
-  return UNREACHABLE.has(codeOf(error))
+  const code = codeOf(error)
+  return UNREACHABLE.has(code) || Object.hasOwn(DISTRUSTED, code)
+}
+
+/** Why it cannot be reached, for its owner; a certificate's fault in words. */
+export function reasonOf(error: unknown): string {
+  const code = codeOf(error)
+  return DISTRUSTED[code] ?? code
 }
 
 export function codeOf(error: unknown): string {
@@ -79,6 +101,7 @@ export function createUpstream(
   address: UpstreamAddress,
   limits: UpstreamLimits,
   onChange: (state: UpstreamState) => void,
+  ca?: string,
 ): Upstream {
   const { protocol, hostname, port, socketPath, hostHeader } = address
   const pool = new Pool(`${protocol}//${urlHost(hostname)}:${port}`, {
@@ -90,7 +113,11 @@ export function createUpstream(
     headersTimeout: limits.idleMs,
     bodyTimeout: limits.idleMs,
     maxHeaderSize: 64 * 1024,
-    connect: { timeout: limits.connectTimeoutMs, ...(socketPath !== undefined && { socketPath }) },
+    connect: {
+      timeout: limits.connectTimeoutMs,
+      ...(socketPath !== undefined && { socketPath }),
+      ...(ca !== undefined && { ca }),
+    },
   })
   let state: UpstreamState = { state: 'unknown' }
 
@@ -110,7 +137,8 @@ export function createUpstream(
       if (socketPath !== undefined) return connect({ path: socketPath, allowHalfOpen: true })
       const to = { host: hostname, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }
       if (protocol === 'http:') return connect({ ...to, allowHalfOpen: true })
-      return connectTls({ ...to, servername: hostname, ALPNProtocols: ['http/1.1'] })
+      const name = isIP(hostname) === 0 ? { servername: hostname } : {} // RFC 6066: an address is no server name
+      return connectTls({ ...to, ...name, ALPNProtocols: ['http/1.1'], ...(ca !== undefined && { ca }) })
     },
     ask: (path, { limitBytes = 1024 * 1024, timeoutMs = 5_000 } = {}) =>
       new Promise((resolve, reject) => {
@@ -185,5 +213,5 @@ export function urlHost(address: string): string {
 }
 
 function downBecause(error: unknown): UpstreamState {
-  return { state: 'down', since: new Date(), lastError: codeOf(error) || 'unreachable' }
+  return { state: 'down', since: new Date(), lastError: reasonOf(error) || 'unreachable' }
 }

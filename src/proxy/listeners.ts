@@ -1,0 +1,111 @@
+import { ComfyAuthError } from '../errors.ts'
+import { isLoopback, parseIp } from './decide/address.ts'
+import { parseHost } from './decide/host.ts'
+import type { ProxyOptions, Settings } from './options.ts'
+import type { LiveTls } from './tls.ts'
+import type { Engine } from './wire/engine.ts'
+import { listenForRedirect } from './wire/redirect.ts'
+import { type Listener, listen, SERVER_LIMITS, type ServerLimits } from './wire/server.ts'
+import { codeOf, urlHost } from './wire/upstream.ts'
+
+/** --hsts: a year, for this name alone; whoever wants it for every name below it has a proxy that says so. */
+const HSTS = ['Strict-Transport-Security', 'max-age=31536000']
+
+/** Every listener of serve, all on one port; throws `usage` where one cannot be. */
+export async function listenAll(
+  settings: Settings,
+  options: ProxyOptions,
+  nowMs: () => number,
+  engine: Engine,
+  tls: LiveTls | undefined,
+  onPort: (port: number) => void,
+): Promise<Listener[]> {
+  const listeners: Listener[] = []
+  const limits = {
+    ...SERVER_LIMITS,
+    headMs: options.headMs ?? SERVER_LIMITS.headMs,
+    connections: options.maxConnections ?? SERVER_LIMITS.connections,
+    connectionsPerAddress: options.maxConnectionsPerAddress ?? SERVER_LIMITS.connectionsPerAddress,
+  }
+  const isUncounted = (text: string) => {
+    const address = parseIp(text)
+    return address === undefined || isLoopback(address) || settings.isTrustedProxy(text)
+  }
+  const secure = tls !== undefined
+  let { port } = options
+  for (const host of settings.listen) {
+    try {
+      const listener = await listen({
+        host,
+        port,
+        limits,
+        isUncounted,
+        nowMs,
+        tls: tls?.pair,
+        always: options.hsts ? HSTS : [],
+        onRequest: (request, response) => engine.onRequest(request, response, secure),
+        onUpgrade: (request, socket, head) => engine.onUpgrade(request, socket, head, secure),
+      })
+      port = listener.port
+      listeners.push(listener)
+    } catch (error) {
+      // A machine without IPv6 serves ComfyUI's bare --listen (0.0.0.0,::) on what it has.
+      if (codeOf(error) === 'EAFNOSUPPORT' && listeners.length > 0) continue
+      await Promise.all(listeners.map((listener) => listener.close(0)))
+      throw cannotListen(error, port)
+    }
+  }
+  onPort(port)
+  tls?.onChange((pair) => {
+    for (const listener of listeners) listener.renew(pair)
+  })
+  if (options.tlsRedirectPort !== undefined) {
+    try {
+      listeners.push(...(await redirectAll(settings, options.tlsRedirectPort, port, limits)))
+    } catch (error) {
+      await Promise.all(listeners.map((listener) => listener.close(0)))
+      throw error
+    }
+  }
+  return listeners
+}
+
+/** --tls-redirect-port, on the same addresses. */
+async function redirectAll(settings: Settings, from: number, to: number, limits: ServerLimits): Promise<Listener[]> {
+  const listeners: Listener[] = []
+  for (const host of settings.listen) {
+    try {
+      const originFor = (name: string | undefined) => secureOrigin(name, to, settings)
+      const { port, close } = await listenForRedirect({ host, port: from, limits, originFor })
+      listeners.push({ address: host, port, renew: () => {}, close })
+    } catch (error) {
+      if (codeOf(error) === 'EAFNOSUPPORT' && listeners.length > 0) continue
+      await Promise.all(listeners.map((listener) => listener.close(0)))
+      throw cannotListen(error, from)
+    }
+  }
+  return listeners
+}
+
+function secureOrigin(name: string | undefined, port: number, { publicUrl }: Settings): string | undefined {
+  if (publicUrl) return publicUrl.origin
+  const host = name === undefined ? undefined : parseHost(name)
+  return host && `https://${urlHost(host.name)}${port === 443 ? '' : `:${port}`}`
+}
+
+function cannotListen(error: unknown, port: number): unknown {
+  const fault = (message: string, remedy: string) => new ComfyAuthError('usage', message, { remedy, cause: error })
+  switch (codeOf(error)) {
+    case 'EADDRINUSE':
+      return fault(`Port ${port} is in use.`, 'Stop what listens there, or choose another with --port.')
+    case 'EACCES':
+      return fault(`Port ${port} needs more rights than this user has.`, 'Choose one above 1023 with --port.')
+    case 'EADDRNOTAVAIL':
+      return fault(
+        '--listen names an address that this machine does not have.',
+        'Give 127.0.0.1, 0.0.0.0 or one of its own.',
+      )
+    default:
+      return error
+  }
+}

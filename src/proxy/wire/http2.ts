@@ -1,0 +1,280 @@
+import {
+  constants,
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2'
+import type { TLSSocket } from 'node:tls'
+import type { ClientConnection, ClientRequest, ClientResponse, Framing } from './client.ts'
+import { protocolAnswer, respond } from './respond.ts'
+
+export interface Http2Limits {
+  readonly headBytes: number
+  /** The first request's head has to be whole within this. */
+  readonly headMs: number
+  /** A connection without a stream is closed after this much silence. */
+  readonly keepAliveMs: number
+}
+
+export interface Http2Options {
+  readonly limits: Http2Limits
+  /** name, value: on every answer. */
+  readonly always: readonly string[]
+  readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
+}
+
+export interface Http2Door {
+  /** A TLS connection whose ALPN says h2. */
+  accept(socket: TLSSocket): void
+  /** Lets open streams finish, takes no new ones. */
+  drain(): void
+  /** Cuts what is left. */
+  cut(): void
+}
+
+/**
+ * Rule 15's limits of HTTP/2. A client that resets more streams than this (rapid reset, CVE-2023-44487) loses its connection;
+ * nghttp2 itself bounds CONTINUATION frames (CVE-2024-28182), and pings and settings that wait for their acknowledgement.
+ */
+const STREAMS = 100
+const RESETS_AT_ONCE = 500
+const RESETS_A_SECOND = 50
+const STREAM_WINDOW = 256 * 1024
+const CONNECTION_WINDOW = 2 * 1024 * 1024
+
+/** Serves HTTP/2 on connections that a TLS listener hands over. */
+export function createHttp2({ limits, always, onRequest }: Http2Options): Http2Door {
+  const sessions = new Set<ServerHttp2Session>()
+  const server: Http2Server = createServer({
+    settings: {
+      maxConcurrentStreams: STREAMS,
+      maxHeaderListSize: limits.headBytes,
+      initialWindowSize: STREAM_WINDOW,
+      enableConnectProtocol: false, // RFC 8441: browsers open a connection of HTTP/1.1 for their WebSockets instead
+      enablePush: false,
+    },
+    maxHeaderListPairs: 1_024,
+    maxSettings: 32,
+    maxSessionInvalidFrames: 100,
+    maxSessionRejectedStreams: 100,
+    streamResetBurst: RESETS_AT_ONCE,
+    streamResetRate: RESETS_A_SECOND,
+  })
+  server.on('session', (session) => {
+    sessions.add(session)
+    const first = setTimeout(() => session.destroy(), limits.headMs)
+    let open = 0
+    session.setLocalWindowSize(CONNECTION_WINDOW)
+    session.setTimeout(limits.keepAliveMs, () => {
+      if (open === 0) session.close()
+    })
+    session.on('error', () => session.destroy())
+    session.on('stream', (stream) => {
+      clearTimeout(first)
+      open += 1
+      stream.once('close', () => {
+        open -= 1
+      })
+    })
+    session.once('close', () => {
+      clearTimeout(first)
+      sessions.delete(session)
+    })
+  })
+  server.on('sessionError', () => {})
+  server.on('stream', (stream, headers, _flags, rawHeaders) => {
+    const request = new Http2Request(stream, headers, rawHeaders)
+    const response = new Http2Response(stream, always)
+    const { expect } = headers
+    if (expect === undefined || String(expect).toLowerCase() === '100-continue') onRequest(request, response)
+    else respond(request, response, protocolAnswer(417, 'The one expectation known here is 100-continue.'))
+  })
+  return {
+    accept: (socket) => void server.emit('connection', socket),
+    drain() {
+      for (const session of sessions) session.close()
+    },
+    cut() {
+      for (const session of sessions) session.destroy()
+    },
+  }
+}
+
+/** One stream's request. Nothing is joined or dropped; `:authority` and the other pseudo-headers stand in rawHeaders. */
+class Http2Request implements ClientRequest {
+  readonly httpVersion = '2.0'
+  readonly method: string
+  readonly url: string
+  readonly headers: IncomingHttpHeaders
+  readonly rawHeaders: string[]
+  readonly socket: ClientConnection
+  readonly framing: Framing
+  readonly #stream: ServerHttp2Stream
+  complete: boolean
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: string[]) {
+    this.#stream = stream
+    this.method = headers[':method'] ?? ''
+    this.url = headers[':path'] ?? ''
+    this.headers = headers
+    this.rawHeaders = rawHeaders
+    this.socket = connectionOf(stream)
+    this.complete = stream.endAfterHeaders
+    const length = headers['content-length']
+    this.framing = {
+      hasBody: !stream.endAfterHeaders && length !== '0',
+      contentLength: length === undefined ? undefined : Number(length),
+    }
+    stream.on('error', () => {})
+    // A client that resets its stream without an error ends it too: that is no whole body.
+    stream.on('end', () => {
+      this.complete = !stream.closed && !stream.aborted
+    })
+    if (!this.framing.hasBody) stream.resume()
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed
+  }
+
+  on(event: string, listener: ((chunk: Buffer) => void) | ((error: Error) => void) | (() => void)): this {
+    this.#stream.on(event, listener)
+    return this
+  }
+
+  once(event: string, listener: () => void): this {
+    this.#stream.once(event, listener)
+    return this
+  }
+
+  off(event: string, listener: ((chunk: Buffer) => void) | ((error: Error) => void) | (() => void)): this {
+    this.#stream.off(event, listener)
+    return this
+  }
+
+  pause(): this {
+    this.#stream.pause()
+    return this
+  }
+
+  resume(): this {
+    this.#stream.resume()
+    return this
+  }
+
+  read(size?: number): unknown {
+    return this.#stream.read(size)
+  }
+}
+
+/** To one stream its connection is itself: the others on it go on. */
+function connectionOf(stream: ServerHttp2Stream): ClientConnection {
+  const remoteAddress = stream.session?.socket.remoteAddress
+  const leave = () => {
+    if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
+  }
+  return {
+    remoteAddress,
+    get destroyed() {
+      return stream.destroyed
+    },
+    destroy: leave,
+    end: leave,
+  }
+}
+
+/** Sent as fields of their own, since their values hold commas; of other names the values are joined. */
+const SEPARATE: ReadonlySet<string> = new Set(['set-cookie', 'www-authenticate'])
+
+/** RFC 9113, section 8.2.2: what speaks of the connection makes an answer malformed. */
+const OF_CONNECTION: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+
+class Http2Response implements ClientResponse {
+  shouldKeepAlive = true
+  statusCode = 0
+  readonly #stream: ServerHttp2Stream
+  readonly #always: readonly string[]
+
+  constructor(stream: ServerHttp2Stream, always: readonly string[]) {
+    this.#stream = stream
+    this.#always = always
+  }
+
+  get headersSent(): boolean {
+    return this.#stream.headersSent
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed || this.#stream.closed
+  }
+
+  get writableFinished(): boolean {
+    return this.#stream.writableFinished
+  }
+
+  /** HTTP/2 has no status text. */
+  writeHead(status: number, textOrHeaders: string | string[], headers?: string[]): this {
+    this.statusCode = status
+    if (this.destroyed) return this
+    const list = headers ?? (textOrHeaders as string[])
+    const fields: Record<string, string | string[] | number> = { ':status': status }
+    for (const raw of [list, this.#always]) {
+      for (let i = 0; i < raw.length; i += 2) add(fields, raw[i]!.toLowerCase(), raw[i + 1]!)
+    }
+    this.#stream.respond(fields)
+    return this
+  }
+
+  writeContinue(): void {
+    if (!this.destroyed) this.#stream.additionalHeaders({ ':status': 100 })
+  }
+
+  /** The head is under way once it is written. */
+  flushHeaders(): void {}
+
+  write(chunk: Buffer): boolean {
+    if (this.destroyed || this.#stream.writableEnded) return false
+    return this.#stream.write(chunk)
+  }
+
+  end(body?: string | Uint8Array, encoding: BufferEncoding = 'utf8'): this {
+    if (this.destroyed || this.#stream.writableEnded) return this
+    if (body === undefined) this.#stream.end()
+    else if (typeof body === 'string') this.#stream.end(body, encoding)
+    else this.#stream.end(body)
+    return this
+  }
+
+  /** Cut: the client sees a reset, never an end. */
+  destroy(): void {
+    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
+  on(event: string, listener: () => void): this {
+    this.#stream.on(event, listener)
+    return this
+  }
+
+  once(event: string, listener: () => void): this {
+    this.#stream.once(event, listener)
+    return this
+  }
+}
+
+function add(fields: Record<string, string | string[] | number>, name: string, value: string): void {
+  if (OF_CONNECTION.has(name)) return
+  const before = fields[name]
+  if (before === undefined) fields[name] = value
+  else if (!SEPARATE.has(name)) fields[name] = `${before}, ${value}`
+  else if (Array.isArray(before)) before.push(value)
+  else fields[name] = [String(before), value]
+}
