@@ -124,6 +124,16 @@ describe.each(FRONTS)('behind %s (%s), below "%s"', (name, binary, basePath) => 
     await page.reload()
     await atWork(page)
     expect(await page.evaluate("fetch('auth_inject.js').then(({ status }) => status)")).toBe(200)
+    const tokenSentTo = async (path: string) => {
+      const [request] = await Promise.all([
+        page.waitForRequest((candidate) => new URL(candidate.url()).pathname === path),
+        page.evaluate(`fetch('${path}').then(() => {}, () => {})`),
+      ])
+      return (await request.allHeaders()).authorization
+    }
+    expect(await tokenSentTo(`${basePath}/api/queue`)).toMatch(/^Bearer comfyt_/)
+    // What else the host serves, where the path is not the whole of it.
+    if (basePath !== '') expect(await tokenSentTo('/another/program')).toBeUndefined()
     await page.getByRole('button', { name: 'Log out' }).click()
     await page.getByText('You are logged out.').waitFor()
     expect(page.url()).toBe(`${house.url}/auth_login.html?notice=logged-out`)
