@@ -45,7 +45,7 @@ test('without a lock a foreign page and a foreign host are still kept out', { ti
   const origin = `http://127.0.0.1:${unlocked.port}`
   const there = { ...world, door: unlocked, host: origin.slice('http://'.length), origin }
   try {
-    for (const name of ['foreign', 'hosts', 'serviceWorkers', 'lengths']) {
+    for (const name of ['foreign', 'hosts', 'serviceWorkers', 'lengths', 'codings']) {
       expect(await hunt(FAMILIES[name]!.family, 300, seed, there), `COMFY_AUTH_SEED=${seed} ${name}`).toEqual([])
     }
   } finally {

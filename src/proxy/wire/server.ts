@@ -60,16 +60,20 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   const { host, port, limits, nowMs, tls, always = [] } = options
   /** The last response of each connection: a broken head behind it must not be answered in the middle of it. */
   const latest = new WeakMap<Socket, ServerResponse>()
+  /** Connections whose framing is in doubt: what stands behind may be the inside of a body, and is nobody's request. */
+  const doubtful = new WeakSet<Socket>()
   let draining = false
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     // node:http emits `aborted` a tick after it has looked for a listener: by then whoever read the body may have left
     request.on('error', ignore)
+    if (doubtful.has(request.socket)) return
     latest.set(request.socket, response)
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
     const fault = headFault(request)
     if (fault === undefined) return options.onRequest(request, response)
+    doubtful.add(request.socket)
     response.shouldKeepAlive = false
     respond(request, response, protocolAnswer(request.httpVersionMajor > 1 ? 505 : 400, fault))
   }
@@ -117,6 +121,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   })
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on('error', () => socket.destroy())
+    if (doubtful.has(socket)) return endRaw(socket)
     options.onUpgrade(request, socket, head)
   })
   server.on('connect', (_request: IncomingMessage, socket: Socket) => {

@@ -230,3 +230,18 @@ test('a fault of our own is a 500 and a line for the owner, never the end of the
     await own.close()
   }
 })
+
+test.each([
+  ['a request', ''],
+  [
+    'an Upgrade',
+    'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n',
+  ],
+])('%s behind a head whose framing is in doubt may be the inside of its body: nobody serves it', async (_, more) => {
+  await exchange(proxy.port, get('/queue', 'Connection: close\r\n')) // a connection upstream stands ready
+  sim.clearRequests()
+  const doubtful = 'POST /prompt HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n'
+  const text = await exchange(proxy.port, `${doubtful}${get('/ws', more)}`)
+  expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 400'])
+  expect(sim.requests).toEqual([])
+})
