@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { createLastUsed, sqliteSink } from '../keys/last-used.ts'
 import type { Policy } from './decide/facts.ts'
+import { isLive } from './decide/identify.ts'
 import { listenAll } from './listeners.ts'
 import { type ProxyOptions, readCa, type Settings, validate } from './options.ts'
 import { createPages } from './pages/pages.ts'
@@ -154,6 +155,11 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       sockets.closeByKey(keyId, 4401)
       audit?.record({ nowMs: nowMs(), event: 'revocation', key: { keyId, label: keys.findById(keyId)?.label } })
     })
+    for (const { keyId } of sessions.list()) {
+      const key = keys?.findById(keyId)
+      // It died while nothing ran. A key that is not known may be another serve's, which keeps its sessions here too.
+      if (key && !isLive(key, nowMs())) sessions.endByKey(keyId)
+    }
     sessions.onEnd((session) => {
       sockets.closeBySession(session.id, 4401)
       audit?.record({ nowMs: nowMs(), event: 'session-end', key: { keyId: session.keyId, label: undefined } })

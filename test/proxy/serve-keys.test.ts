@@ -92,6 +92,19 @@ test('keys revoke bites within a second of its return: a loop of requests, the s
   expect(await status(serve, by(admin))).toBe(200)
 })
 
+test('a key revoked while nothing ran has no session any more at the next start', async () => {
+  const { home, keyring, serve } = await house()
+  const made = await createKey({ keyring, label: 'ci', role: 'user' })
+  await serve.reload()
+  await logIn(serve, made.key)
+  const listed = async () => JSON.parse((await runCli(['sessions', 'list', '--json'], { home })).stdout).sessions.length
+  await expect.poll(listed, { timeout: 10_000 }).toBe(1)
+  expect(await serve.stop()).toBe(0)
+  await revokeKey(keyring, 'ci')
+  await startServe(sim.url, [], { home })
+  await expect.poll(listed, { timeout: 10_000 }).toBe(0)
+})
+
 test('an expiry does the same without a change of any file', async () => {
   const { keyring, serve } = await house()
   const made = await createKey({ keyring, role: 'user', expires: new Date(Date.now() + 3_600_000) })
