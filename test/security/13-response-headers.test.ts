@@ -102,8 +102,13 @@ test('the missing user.css calls itself a style sheet, so that nosniff adds no c
   ])
   expect(back(['Content-Type', 'text/plain'], { userStyle: true })[0]).toBe('Content-Type: text/plain')
   expect(back(['Content-Type', 'text/plain'], {}, 404)[0]).toBe('Content-Type: text/plain')
-  const decision = ask({ target: '/user.css', headers: bearer(KEYS.viewer) })
-  expect(decision).toMatchObject({ kind: 'forward', response: { userStyle: true } })
+  expect(back([], { userStyle: true }, 404)[0]).toBe('Content-Type: text/css')
+  const isStyle = (target: string) => {
+    const decision = ask({ target, headers: bearer(KEYS.viewer) })
+    return decision.kind === 'forward' && decision.response.userStyle
+  }
+  expect(['/user.css', '/userdata/user.css', '/api/userdata/user.css'].map(isStyle)).toEqual([true, true, true])
+  expect(['/', '/userdata/a.css', '/user.css/', '/x/user.css'].map(isStyle)).toEqual([false, false, false, false])
 })
 
 describe('Cache-Control', () => {

@@ -115,7 +115,7 @@ export interface ResponsePlan {
   readonly noStore: boolean
   /** /view, /userdata, asset content: a sandbox CSP. */
   readonly sandbox: boolean
-  /** `/user.css`, which most servers lack: under nosniff its 404 must call itself a style sheet, or browsers complain twice. */
+  /** The page's optional style sheet, which most servers lack: under nosniff its 404 must call itself one, or browsers complain twice. */
   readonly userStyle: boolean
   /** The index page: asked for uncompressed and whole, auth_inject.js put in. */
   readonly index: boolean

@@ -80,6 +80,9 @@ function forward(passed: Passed, policy: Policy, body: string | undefined): Forw
   }
 }
 
+/** Where the page looks for it, one after the other. */
+const USER_STYLES: ReadonlySet<string> = new Set(['/user.css', '/userdata/user.css', '/api/userdata/user.css'])
+
 /** Rule 13, as far as the request decides it. */
 function responsePlan({ head, target, route, open }: Passed, policy: Policy): ResponsePlan {
   return {
@@ -87,7 +90,7 @@ function responsePlan({ head, target, route, open }: Passed, policy: Policy): Re
     noStore: target.keys.length > 0,
     // A path that is not canonical may be anything to the upstream
     sandbox: target.canonical === undefined || route?.mark === 'sandbox',
-    userStyle: route?.mark === 'user-style',
+    userStyle: target.canonical !== undefined && USER_STYLES.has(target.canonical.text),
     index: route?.mark === 'index' && policy.auth === 'keys',
     corsOrigin: allowedOrigin(head, policy),
     cookieNames: [policy.cookieName(false), policy.cookieName(true)],

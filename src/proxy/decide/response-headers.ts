@@ -27,6 +27,7 @@ const DROPPED: ReadonlySet<string> = new Set([
 export function responseHeaders(upstream: readonly string[], plan: ResponsePlan, status: number): string[] {
   const out: string[] = []
   const named = connectionNames(connectionOf(upstream))
+  const missingStyle = plan.userStyle && status === 404
   let cacheControl: string | undefined
   for (let i = 0; i < upstream.length; i += 2) {
     const name = upstream[i]!.toLowerCase()
@@ -50,10 +51,7 @@ export function responseHeaders(upstream: readonly string[], plan: ResponsePlan,
         if (plan.index) continue
         break
       case 'content-type':
-        if (plan.userStyle && status === 404) {
-          out.push('Content-Type', 'text/css')
-          continue
-        }
+        if (missingStyle) continue
         break
       case 'expires':
       case 'pragma':
@@ -63,6 +61,7 @@ export function responseHeaders(upstream: readonly string[], plan: ResponsePlan,
     out.push(upstream[i]!, value)
   }
   if (status === 101) return out
+  if (missingStyle) out.push('Content-Type', 'text/css')
   const cache = cacheControlOf(cacheControl, plan)
   if (cache !== undefined) out.push('Cache-Control', cache)
   out.push('X-Content-Type-Options', 'nosniff', 'Referrer-Policy', 'same-origin')

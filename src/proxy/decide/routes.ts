@@ -19,8 +19,6 @@ export type Mark =
   | 'stop-in-path'
   /** Only admin may write or move `user.css`. */
   | 'user-file'
-  /** The page's optional style sheet. */
-  | 'user-style'
   /** Not ComfyUI's: older versions change state by GET, so rule 9 takes them as unknown. */
   | 'manager'
 
@@ -144,7 +142,7 @@ export const ROUTES: readonly Route[] = [
   route('GET', '/api/workflow_templates/{module}/*', BARE, 'viewer'),
   route('GET', '/materialdesignicons.min.css', BARE, 'viewer'),
   route('GET', '/favicon.ico', BARE, 'viewer'),
-  route('GET', '/user.css', BARE, 'viewer', 'user-style'),
+  route('GET', '/user.css', BARE, 'viewer'),
 ]
 
 interface Pattern {
