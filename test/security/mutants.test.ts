@@ -315,10 +315,12 @@ test.each(Object.keys(MUTANTS))('the judge sees it where %s', { timeout: 60_000 
   const world = await furnish(door)
   try {
     let seen = 0
-    for (const family of seenBy) {
-      const { family: make, count } = FAMILIES[family]!
-      seen += (await hunt(make, most(count), seed, world)).length
-      if (seen > 0) break
+    // What one tenth does not hold, the next does: a whole run has ten
+    for (let tenth = 0; tenth < 10 && seen === 0; tenth++) {
+      for (const family of seenBy) {
+        const { family: make, count } = FAMILIES[family]!
+        if (seen === 0) seen = (await hunt(make, most(count), seed + tenth, world)).length
+      }
     }
     expect(seen, `COMFY_AUTH_SEED=${seed}`).toBeGreaterThan(0)
   } finally {
