@@ -10,8 +10,9 @@ else {
   console.error(
     'comfy-auth needs Node 22.22.2, 24.15 or 26, and this is Node ' +
       process.versions.node +
-      ': install one from https://nodejs.org, or run `npx -y node@24 ' +
-      'node_modules/comfy-auth/bin/run.js`.',
+      ': install one from https://nodejs.org, or run `npx -y node@24 "' +
+      process.argv[1] +
+      '"`.',
   )
   process.exitCode = 2
 }

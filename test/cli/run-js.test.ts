@@ -7,8 +7,16 @@ import { RUN, temporaryFolder } from '../support/cli.ts'
 const root = join(import.meta.dirname, '../..')
 const source = readFileSync(RUN, 'utf8')
 
+interface Ran {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+  /** Where its bin/run.js lay. */
+  readonly script: string
+}
+
 /** Runs bin/run.js beside a main.js of our own, under a Node that says it is `version`. */
-function runAs(version: string, main: string | undefined): { code: number; stdout: string; stderr: string } {
+function runAs(version: string, main: string | undefined): Ran {
   const folder = temporaryFolder()
   mkdirSync(join(folder, 'bin'))
   cpSync(RUN, join(folder, 'bin/run.js'))
@@ -19,19 +27,16 @@ function runAs(version: string, main: string | undefined): { code: number; stdou
   }
   const disguise = `Object.defineProperty(process.versions, 'node', { value: ${JSON.stringify(version)} })`
   writeFileSync(join(folder, 'disguise.cjs'), disguise)
+  const script = join(folder, 'bin/run.js')
   try {
-    const stdout = execFileSync(
-      process.execPath,
-      ['-r', join(folder, 'disguise.cjs'), join(folder, 'bin/run.js'), 'a', 'b'],
-      {
-        encoding: 'utf8',
-        stdio: 'pipe',
-      },
-    )
-    return { code: 0, stdout, stderr: '' }
+    const stdout = execFileSync(process.execPath, ['-r', join(folder, 'disguise.cjs'), script, 'a', 'b'], {
+      encoding: 'utf8',
+      stdio: 'pipe',
+    })
+    return { code: 0, stdout, stderr: '', script }
   } catch (error) {
     const { status, stdout, stderr } = error as { status: number; stdout: string; stderr: string }
-    return { code: status, stdout, stderr }
+    return { code: status, stdout, stderr, script }
   }
 }
 
@@ -45,11 +50,12 @@ test('the versions are those of package.json', () => {
 test.each(['12.22.12', '18.20.8', '20.19.0', '22.22.1', '23.11.0', '24.14.9', '25.9.0'])(
   'Node %s is told in one line what to do',
   (version) => {
-    const { code, stdout, stderr } = runAs(version, MAIN)
+    const { code, stdout, stderr, script } = runAs(version, MAIN)
     expect(code).toBe(2)
     expect(stdout).toBe('')
     expect(stderr).toMatch(/^comfy-auth needs Node 22\.22\.2, 24\.15 or 26.+\n$/)
     expect(stderr).toContain(version)
+    expect(stderr).toContain(`\`npx -y node@24 "${script}"\`.`) // where it lies, not where it might
   },
 )
 
@@ -67,7 +73,7 @@ test("the exit code of main is the process' own", () => {
 })
 
 test('without a build it says so in one line', () => {
-  expect(runAs('24.21.0', undefined)).toEqual({
+  expect(runAs('24.21.0', undefined)).toMatchObject({
     code: 1,
     stdout: '',
     stderr: 'comfy-auth is not built yet: run `npm ci` (or `npm run build`) in its folder.\n',
