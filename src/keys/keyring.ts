@@ -33,11 +33,16 @@ export interface Keyring {
   readonly warnings: readonly string[]
 }
 
-const REMEDY = 'Mend that field or restore the file from a copy; nothing was changed.'
+/** A field that is wrong. */
+function broken(what: string): ComfyAuthError {
+  const remedy = 'Mend that field or restore the file from a copy; nothing was changed.'
+  return new ComfyAuthError('usage', `${NAME}: ${what}`, { remedy })
+}
 
-function broken(what: string, cause?: unknown): ComfyAuthError {
-  const message = `${NAME} (keyring.json): ${what}`
-  return new ComfyAuthError('usage', message, cause === undefined ? { remedy: REMEDY } : { remedy: REMEDY, cause })
+/** Text that is no keyring at all: there is no field to mend. */
+function unreadable(what: string, cause?: unknown): ComfyAuthError {
+  const remedy = 'Restore the file from a copy, or name another keyring; nothing was changed.'
+  return new ComfyAuthError('usage', `${NAME} ${what}`, cause === undefined ? { remedy } : { remedy, cause })
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -122,25 +127,21 @@ function recordReader(): (value: unknown, index: number) => KeyRecord {
 }
 
 function listOf(text: string): readonly unknown[] {
-  if (text.trim() === '') throw broken('the file is empty.')
+  if (text.trim() === '') throw unreadable('is an empty file.')
   let json: unknown
   try {
     json = JSON.parse(text.replace(/^\ufeff/, ''))
   } catch (error) {
-    throw broken('it is not JSON, or was cut short.', error)
+    throw unreadable('is not JSON, or was cut short.', error)
   }
-  if (!isObject(json)) throw broken('it is not a JSON object.')
+  if (!isObject(json)) throw unreadable('is not a JSON object.')
   const { version, keys } = json
   if (typeof version !== 'number' || !Number.isInteger(version) || version < 1)
     throw broken('version is not a whole number.')
   if (version > KEYRING_VERSION) {
-    throw new ComfyAuthError(
-      'usage',
-      `${NAME} (keyring.json) has version ${version}; this comfy-auth knows ${KEYRING_VERSION}.`,
-      {
-        remedy: 'Update comfy-auth: a newer one wrote this file, which was left as it is.',
-      },
-    )
+    throw new ComfyAuthError('usage', `${NAME} has version ${version}; this comfy-auth knows ${KEYRING_VERSION}.`, {
+      remedy: 'Update comfy-auth: a newer one wrote this file, which was left as it is.',
+    })
   }
   if (!Array.isArray(keys)) throw broken('keys is not a list.')
   return keys

@@ -144,7 +144,7 @@ beforeAll(() => {
 })
 
 test.each<[string, (path: string) => void, RegExp]>([
-  ['empty', (path) => writeFileSync(path, ''), /the file is empty/],
+  ['empty', (path) => writeFileSync(path, ''), /is an empty file/],
   ['cut short', (path) => writeFileSync(path, good.slice(0, 20)), /not JSON, or was cut short/],
   ['of another type', (path) => writeFileSync(path, '[1, 2]'), /not a JSON object/],
   ['binary', (path) => writeFileSync(path, Buffer.from([0, 255, 1, 254])), /not JSON, or was cut short/],

@@ -72,7 +72,7 @@ test('a text cut anywhere is refused, never read as fewer records', () => {
   const text = formatKeyring([one, { ...one, id: 'abcdefghijkm', digest: digestOf('y') }])
   for (let length = 0; length < text.trimEnd().length; length++) {
     expect(() => parseKeyring(text.slice(0, length))).toThrow(
-      /^The keyring \(keyring\.json\): (the file is empty|it is not JSON, or was cut short)\.$/,
+      /^The keyring is (an empty file|not JSON, or was cut short)\.$/,
     )
   }
 })
@@ -102,7 +102,7 @@ test.each([
   ['sha256', digestOf('z'), 'stands twice.'],
 ])('a wrong %s (%j) is named, not repeated', (field, value, what) => {
   const text = withField(field, value)
-  expect(() => parseKeyring(text)).toThrow(`The keyring (keyring.json): keys[1].${field} ${what}`)
+  expect(() => parseKeyring(text)).toThrow(`The keyring: keys[1].${field} ${what}`)
 })
 
 test('an unknown field is refused without its name: a key may have been written there', () => {
@@ -111,18 +111,27 @@ test('an unknown field is refused without its name: a key may have been written 
 })
 
 test.each([
-  ['', 'the file is empty.'],
-  ['[]', 'it is not a JSON object.'],
-  ['"text"', 'it is not a JSON object.'],
   ['{}', 'version is not a whole number.'],
   ['{"version":"1","keys":[]}', 'version is not a whole number.'],
   ['{"version":1}', 'keys is not a list.'],
   ['{"version":1,"keys":{}}', 'keys is not a list.'],
   ['{"version":1,"keys":[7]}', 'keys[0] is not an object.'],
-  ['\u0000\u0001', 'it is not JSON, or was cut short.'],
 ])('%j: %s', (text, what) => {
-  expect(() => parseKeyring(text)).toThrow(`The keyring (keyring.json): ${what}`)
+  expect(() => parseKeyring(text)).toThrow(`The keyring: ${what}`)
 })
+
+test.each([
+  ['', 'is an empty file.'],
+  ['[]', 'is not a JSON object.'],
+  ['"text"', 'is not a JSON object.'],
+  ['\u0000\u0001', 'is not JSON, or was cut short.'],
+])(
+  '%j %s, and there is no field to mend; nor is the file called by a name that --keyring may have changed',
+  (text, what) => {
+    const remedy = 'Restore the file from a copy, or name another keyring; nothing was changed.'
+    expect(() => parseKeyring(text)).toThrow(expect.objectContaining({ message: `The keyring ${what}`, remedy }))
+  },
+)
 
 test('any JSON is read or refused in one usage line', () => {
   fc.assert(

@@ -146,7 +146,7 @@ test('an atomic replace, an edit in place and a deletion with a new file are eac
 
 test.each([
   ['cut short', '{"version":1,"keys":[', /cut short/],
-  ['empty', '', /the file is empty/],
+  ['empty', '', /is an empty file/],
   ['gone', undefined, /The keyring is gone/],
 ])('a keyring that becomes %s keeps its last good state and is told once', async (_name, text, says) => {
   const { keyring } = files()

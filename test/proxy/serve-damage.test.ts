@@ -24,7 +24,7 @@ function inPlaceOf(path: string, make: () => unknown): void {
 /** What can become of a file; only root can give one away. Where it is read as another user, that is nobody. */
 const DAMAGES: readonly [name: string, damage: (path: string) => void, keyring: RegExp, keyFile: RegExp][] = [
   ['cut short', (path) => truncateSync(path, 40), /cut short/, /line 2 .*fewer than 8/],
-  ['empty', (path) => truncateSync(path, 0), /the file is empty/, /empty/],
+  ['empty', (path) => truncateSync(path, 0), /is an empty file/, /empty/],
   ['of another type', (path) => writeFileSync(path, Buffer.from([0, 255, 1, 254, 0, 9])), /cut short/, /line 1|text/],
   ['a folder', (path) => inPlaceOf(path, () => mkdirSync(path)), /is a folder/, /is a folder/],
   ['a pipe', (path) => inPlaceOf(path, () => execFileSync('mkfifo', [path])), /is a pipe/, /is a pipe/],
