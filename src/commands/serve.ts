@@ -147,7 +147,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
   async run(): Promise<ServeResult> {
     const { flags } = await this.parse(Serve)
     if (this.passthrough.length > 0) {
-      throw new ComfyAuthError('usage', 'serve -- COMMAND, which starts ComfyUI itself, is not there yet.', {
+      throw new ComfyAuthError('usage', '`serve -- COMMAND`, which starts ComfyUI itself, is not there yet.', {
         remedy: 'Start ComfyUI on its own and name it with --upstream, or leave both at their defaults.',
       })
     }
@@ -225,6 +225,9 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     }
     const { COMFYUI_API_KEY, COMFYUI_API_KEY_FILE, CREDENTIALS_DIRECTORY } = process.env
     const ring = flags.keyring ?? paths().keyring
+    if (flags.keyring !== undefined && !existsSync(ring)) {
+      this.caution('There is no file where --keyring points: it is read as a keyring without keys, and watched.')
+    }
     const keys = await openLiveKeys(
       {
         keyring: ring,

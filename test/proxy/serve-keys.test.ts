@@ -219,3 +219,13 @@ test('keys list shows the last use while serve runs, and using a key never touch
   const after = statSync(keyring, { bigint: true })
   expect([after.mtimeNs, after.ino]).toEqual([before.mtimeNs, before.ino])
 })
+
+test('a --keyring that is not there is told of, though a key of another kind opens the door; the default one is not', async () => {
+  const env = { COMFYUI_API_KEY: 'a-key-of-the-guide-kind' }
+  const missing = join(temporaryFolder(), 'no-such.json')
+  const named = await startServe(sim.url, ['--keyring', missing], { env })
+  expect(named.output()).toContain('Warning: There is no file where --keyring points')
+  expect(named.output()).not.toContain('no-such')
+  const unnamed = await startServe(sim.url, [], { env })
+  expect(unnamed.output()).not.toContain('There is no file')
+})
