@@ -41,7 +41,7 @@ export async function cancelJob(options: {
   const server = await connect()
   if (server.url !== status.server) {
     throw new ComfyAuthError('usage', `Job ${short} went to ${status.server}, which is not the server asked now.`, {
-      remedy: `Name it: comfy-auth queue cancel ${short} --url ${status.server}`,
+      remedy: `Name it: \`comfy-auth queue cancel ${short} --url ${status.server}\`.`,
     })
   }
   await server.cancel(id)

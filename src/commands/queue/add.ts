@@ -46,7 +46,7 @@ function moment(text: string, nowMs: number): number {
 async function* contentOf(path: string): AsyncGenerator<Uint8Array> {
   if (path === '-' && process.stdin.isTTY) {
     throw new ComfyAuthError('usage', 'There is nothing to read: stdin is a terminal.', {
-      remedy: 'Name a file, or send the jobs through a pipe: comfy-auth queue add --ndjson - < jobs.ndjson',
+      remedy: 'Name a file, or send the jobs through a pipe: `comfy-auth queue add --ndjson - < jobs.ndjson`.',
     })
   }
   try {

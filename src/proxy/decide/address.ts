@@ -130,7 +130,7 @@ export function trustedProxies(networks: readonly string[]): (address: string) =
   const parsed = networks.map((text, i) => {
     const network = parseNetwork(text)
     if (network) return network
-    throw new ComfyAuthError('usage', `--trusted-proxy number ${i + 1} is no IP address or network`, {
+    throw new ComfyAuthError('usage', `--trusted-proxy number ${i + 1} is no IP address or network.`, {
       remedy: 'Give an address or a CIDR network, such as 127.0.0.1 or 10.0.0.0/8.',
     })
   })

@@ -51,7 +51,7 @@ export function openServeDb(path: string): ServeDb {
   } catch (error) {
     db?.close()
     if (error instanceof ComfyAuthError) throw error
-    throw new ComfyAuthError('usage', `${path} cannot be used as serve's database (${reason(error)})`, {
+    throw new ComfyAuthError('usage', `${path} cannot be used as serve's database (${reason(error)}).`, {
       remedy: 'Move the file away: it holds browser sessions only, and everyone logs in once more.',
       cause: error,
     })
@@ -71,7 +71,7 @@ function makePrivate(path: string): void {
       closeSync(fd)
     }
   } catch (error) {
-    throw new ComfyAuthError('usage', `${path} cannot be opened (${reason(error)})`, {
+    throw new ComfyAuthError('usage', `${path} cannot be opened (${reason(error)}).`, {
       remedy: 'Give serve a folder it may write, with COMFY_AUTH_HOME, or mend the mode and owner of this one.',
       cause: error,
     })
@@ -79,7 +79,7 @@ function makePrivate(path: string): void {
 }
 
 function newer(path: string, version: number): ComfyAuthError {
-  return new ComfyAuthError('usage', `${path} was written by a newer comfy-auth (schema ${version})`, {
+  return new ComfyAuthError('usage', `${path} was written by a newer comfy-auth (schema ${version}).`, {
     remedy: `This one knows schema ${SCHEMA_VERSION}: update comfy-auth, or set COMFY_AUTH_HOME to another folder.`,
   })
 }
