@@ -67,7 +67,7 @@ export interface CertificateRequest {
 }
 
 /**
- * A new P-256 key and a self-signed X.509 certificate of it (RFC 5280), good for a TLS server, from a day ago for 825 days.
+ * A new P-256 key and a self-signed X.509 certificate of it (RFC 5280), good for a TLS server, from a day ago for less than 825 days.
  * Both as one PEM text, the key first.
  */
 export function makeCertificate({ commonName, names, nowMs }: CertificateRequest): string {
@@ -93,7 +93,7 @@ export function makeCertificate({ commonName, names, nowMs }: CertificateRequest
     der(TAG.integer, serial),
     algorithm,
     name,
-    der(TAG.seq, time(nowMs - DAY_MS), time(nowMs + LIFE_DAYS * DAY_MS)),
+    der(TAG.seq, time(nowMs - DAY_MS), time(nowMs + (LIFE_DAYS - 2) * DAY_MS)),
     name,
     spki,
     der(0xa3, der(TAG.seq, ...extensions)),

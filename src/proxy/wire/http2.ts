@@ -88,7 +88,9 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
     const request = new Http2Request(stream, headers, rawHeaders)
     const response = new Http2Response(stream, always)
     const { expect } = headers
-    if (expect === undefined || String(expect).toLowerCase() === '100-continue') onRequest(request, response)
+    if (bytesOf(rawHeaders) > limits.headBytes) {
+      respond(request, response, protocolAnswer(431, 'The head of this request is longer than 32 KiB.'))
+    } else if (expect === undefined || String(expect).toLowerCase() === '100-continue') onRequest(request, response)
     else respond(request, response, protocolAnswer(417, 'The one expectation known here is 100-continue.'))
   })
   return {
@@ -100,6 +102,13 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
       for (const session of sessions) session.destroy()
     },
   }
+}
+
+/** As much as the same head has in HTTP/1. */
+function bytesOf(rawHeaders: readonly string[]): number {
+  let bytes = 0
+  for (const text of rawHeaders) bytes += text.length + 2
+  return bytes
 }
 
 /** One stream's request. Nothing is joined or dropped; `:authority` and the other pseudo-headers stand in rawHeaders. */
@@ -217,8 +226,9 @@ class Http2Response implements ClientResponse {
     return this.#stream.destroyed || this.#stream.closed
   }
 
+  /** Node ends the writable side of a stream that its client resets: that is not finished. */
   get writableFinished(): boolean {
-    return this.#stream.writableFinished
+    return this.#stream.writableFinished && !this.#stream.aborted
   }
 
   /** HTTP/2 has no status text. */
@@ -254,9 +264,9 @@ class Http2Response implements ClientResponse {
     return this
   }
 
-  /** Cut: the client sees a reset, never an end. */
+  /** Cut: the client sees a reset, never an end. (`close()` with an error code would send the end first.) */
   destroy(): void {
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    this.#stream.destroy(new Error('the answer was cut'))
   }
 
   on(event: string, listener: () => void): this {
