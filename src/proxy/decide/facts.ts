@@ -153,7 +153,7 @@ export interface ForwardDecision {
   readonly target: string
   /** name, value, ...: rule 10's outcome, Host first. Framing and hop-by-hop headers (Content-Length, Connection, Upgrade ...) are not in it: the wire makes them. */
   readonly headers: readonly string[]
-  /** The whole body, where a rule re-serialised it; else the client's is streamed. */
+  /** The whole body, where a rule re-serialised it or lets none go up; else the client's is streamed. */
   readonly body: string | undefined
   readonly response: ResponsePlan
   /** Set for an Upgrade. */

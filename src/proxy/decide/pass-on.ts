@@ -35,12 +35,16 @@ export interface Passed {
   readonly refuse: (denied: Refusal) => RefuseDecision
 }
 
+/** What is open to strangers is read; their bodies are not ComfyUI's to swallow (rule 7). */
+const NO_BODY = ''
+
 /** What goes up, and how the answer comes back: at once, or where the role hangs on the body once that is read (rule 8). */
 export function passOn(passed: Passed, policy: Policy): ForwardDecision | InspectDecision | RefuseDecision {
   const { head, route, account, refuse } = passed
   const { principal } = account
   const stop = stopMark(route)
-  if (!stop || !principal || principal.role === 'admin') return forward(passed, policy, undefined)
+  if (!stop || !principal || principal.role === 'admin')
+    return forward(passed, policy, passed.open ? NO_BODY : undefined)
 
   const unreadable = checkBodyHeaders(head)
   if (unreadable) return refuse(unreadable)
@@ -70,7 +74,7 @@ function forward(passed: Passed, policy: Policy, body: string | undefined): Forw
   return {
     kind: 'forward',
     target: clientId?.target ?? target.withoutKey,
-    headers: requestHeaders(facts, head, policy, { index: response.index, newBody: body !== undefined }),
+    headers: requestHeaders(facts, head, policy, { index: response.index, newBody: body }),
     body,
     response,
     socket: clientId && { clientId: clientId.clientId, subprotocol: offeredSubprotocol(head) },

@@ -46,8 +46,8 @@ const NONE: ReadonlySet<string> = new Set()
 export interface HeaderPlan {
   /** The page: asked for whole and uncompressed (rule 12). */
   readonly index: boolean
-  /** The body was re-serialised: plain JSON. */
-  readonly newBody: boolean
+  /** In place of the client's: re-serialised JSON, or nothing. */
+  readonly newBody: string | undefined
 }
 
 /** Names in a Connection header, lower-cased: no header of ours is among what they delete, those are added after. */
@@ -71,7 +71,7 @@ export function requestHeaders(facts: RequestFacts, head: Head, policy: Policy, 
     if (DROPPED.has(name) || named.has(name) || name.startsWith(':')) continue
     if (isSpoof(name, facts, policy)) continue
     if (plan.index && CONDITIONAL.has(name)) continue
-    if (plan.newBody && BODY.has(name)) continue
+    if (plan.newBody !== undefined && BODY.has(name)) continue
     let value: string | undefined = headers[2 * i + 1]!
     if (name === 'cookie') {
       value = cookieDone ? undefined : otherCookies(head.cookie!, policy)
