@@ -117,12 +117,15 @@ export function createHttp(parts: HttpParts): Server {
       if (entry) log.add(entry)
       const incoming = readIncoming(request, parts.limit, entry)
       const fault = parts.faultFor(request.method ?? '', request.url ?? '')
-      if (fault) return misbehave(fault, () => answer(request, incoming), request, response, entry)
-      void answer(request, incoming).then((reply) => {
-        if (entry) entry.status = reply.status
-        send(request, response, reply)
-        if (!incoming.ended) linger(request)
-      })
+      const replied = fault
+        ? misbehave(fault, () => answer(request, incoming), request, response, entry)
+        : answer(request, incoming).then((reply) => {
+            if (entry) entry.status = reply.status
+            send(request, response, reply)
+            if (!incoming.ended) linger(request)
+          })
+      // As aiohttp does with a head that it cannot write (a control character in a file's name): cut, without an answer.
+      replied.catch(() => request.socket.destroy())
     },
   )
   server.maxHeadersCount = 0
@@ -197,10 +200,15 @@ function linger(request: IncomingMessage): void {
   request.once('close', () => clearTimeout(timer))
 }
 
+/** Python writes a header's text as UTF-8; Node takes one character for each byte. */
+function asUtf8(value: string): string {
+  return Buffer.from(value, 'utf8').toString('latin1')
+}
+
 /** Writes an answer. Small files go out with their head in one write. */
 function send(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
   const head: string[] = []
-  for (const [name, value] of reply.headers) head.push(name, value)
+  for (const [name, value] of reply.headers) head.push(name, asUtf8(value))
   const { body } = reply
   let content = Buffer.isBuffer(body) ? body : undefined
   const length = content ? content.length : body && !Buffer.isBuffer(body) ? body.end - body.start + 1 : undefined
@@ -233,13 +241,13 @@ function send(request: IncomingMessage, response: ServerResponse, reply: Reply):
 }
 
 /** Plays one fault. The request has reached us either way, and is in the log. */
-function misbehave(
+async function misbehave(
   fault: HttpFault,
   answer: () => Promise<Reply>,
   request: IncomingMessage,
   response: ServerResponse,
   entry: SimRequest | undefined,
-): void {
+): Promise<void> {
   switch (fault.kind) {
     case 'hang':
       return
@@ -253,27 +261,28 @@ function misbehave(
       if (entry) entry.status = fault.status ?? 500
       send(request, response, empty(fault.status ?? 500))
       return
-    case 'delay':
-      setTimeout(() => {
-        void answer().then((reply) => {
-          if (entry) entry.status = reply.status
-          send(request, response, reply)
-        })
-      }, fault.ms ?? 0)
+    case 'delay': {
+      await new Promise((resolve) => setTimeout(resolve, fault.ms ?? 0))
+      const reply = await answer()
+      if (entry) entry.status = reply.status
+      send(request, response, reply)
       return
+    }
     case 'after':
-      void answer().then(() => request.socket.resetAndDestroy())
+      await answer()
+      request.socket.resetAndDestroy()
       return
-    case 'cut':
-      void answer().then((reply) => {
-        if (entry) entry.status = reply.status
-        const whole = Buffer.isBuffer(reply.body)
-          ? reply.body
-          : reply.body
-            ? readFileSync(reply.body.path)
-            : Buffer.alloc(0)
-        response.writeHead(reply.status, [...reply.headers.flat(), 'Content-Length', String(whole.length)])
-        response.write(whole.subarray(0, whole.length >> 1), () => request.socket.destroy())
-      })
+    case 'cut': {
+      const reply = await answer()
+      if (entry) entry.status = reply.status
+      const whole = Buffer.isBuffer(reply.body)
+        ? reply.body
+        : reply.body
+          ? readFileSync(reply.body.path)
+          : Buffer.alloc(0)
+      const fields = reply.headers.flatMap(([name, value]) => [name, asUtf8(value)])
+      response.writeHead(reply.status, [...fields, 'Content-Length', String(whole.length)])
+      response.write(whole.subarray(0, whole.length >> 1), () => request.socket.destroy())
+    }
   }
 }
