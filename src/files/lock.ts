@@ -13,17 +13,27 @@ function isBusy(error: unknown): boolean {
   return error instanceof Error && /database is locked|SQLITE_BUSY/.test(error.message)
 }
 
+export interface LockOptions {
+  /** What the lock is for, as in `the keyring`. */
+  readonly name?: string
+  readonly patienceMs?: number
+}
+
 /**
  * Runs `change` while no other process (and no other caller in this one) does so under the same lock file. The lock is an
  * exclusive transaction of an empty SQLite database, which the kernel frees when its holder dies, by kill -9 too.
  */
-export async function withLock<T>(path: string, change: () => T | Promise<T>, patienceMs = PATIENCE_MS): Promise<T> {
+export async function withLock<T>(
+  path: string,
+  change: () => T | Promise<T>,
+  { name = 'the keyring', patienceMs = PATIENCE_MS }: LockOptions = {},
+): Promise<T> {
   const { DatabaseSync } = await import('node:sqlite') // slow to load, and most commands write nothing
   try {
     closeSync(openSync(path, constants.O_CREAT | constants.O_RDWR | (constants.O_NOFOLLOW ?? 0), 0o600))
   } catch (error) {
-    throw new ComfyAuthError('usage', `The keyring's lock file cannot be opened: ${errorText(error)}.`, {
-      remedy: 'Let this user write the folder of the keyring, or name another with --keyring.',
+    throw new ComfyAuthError('usage', `The lock file of ${name} cannot be opened: ${errorText(error)}.`, {
+      remedy: `Let this user write the folder that holds ${name}.`,
       cause: error,
     })
   }
@@ -36,13 +46,13 @@ export async function withLock<T>(path: string, change: () => T | Promise<T>, pa
         break
       } catch (error) {
         if (!isBusy(error)) {
-          throw new ComfyAuthError('usage', "The keyring's lock file is damaged.", {
-            remedy: 'Delete the file keyring.lock beside the keyring: it holds no data.',
+          throw new ComfyAuthError('usage', `The lock file of ${name} is damaged.`, {
+            remedy: `Delete the .lock file beside ${name}: it holds no data.`,
             cause: error,
           })
         }
         if (performance.now() - start > patienceMs) {
-          throw new ComfyAuthError('timeout', 'Another process has held the keyring for too long.', {
+          throw new ComfyAuthError('timeout', `Another process has held ${name} for too long.`, {
             remedy: 'Try again; if it stays so, look for a stopped comfy-auth process and end it.',
           })
         }

@@ -1,7 +1,8 @@
 import { existsSync, statSync } from 'node:fs'
-import { basename, dirname, extname } from 'node:path'
+import { basename, dirname, extname, join } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
 import { ensureDir, paths } from '../files/home.ts'
+import { withLock } from '../files/lock.ts'
 import { readPrivate } from '../files/private.ts'
 
 /** A server and how its key is had. `key` and `keyCommand` are never both there; without either the server needs none. */
@@ -86,7 +87,8 @@ const MAX_BYTES = 4 * 1024 * 1024
 
 /**
  * The profiles in conf's file, 0600 in a folder of 0700. Reading makes nothing, and is ours: conf takes a damaged file for
- * an empty one. Each change is written whole, and read anew before it, so that two logins keep both.
+ * an empty one. Each change reads anew and writes the whole under a lock (profiles.lock), so that logins side
+ * by side keep every profile.
  */
 export function openProfiles(path = paths().profiles): ProfileStore {
   function read(): Stored {
@@ -100,12 +102,16 @@ export function openProfiles(path = paths().profiles): ProfileStore {
     }
   }
   async function change(edit: (stored: Stored) => void): Promise<void> {
-    const stored = read()
-    edit(stored)
     ensureDir(dirname(path)) // before conf, which would make it 0755
-    const extension = extname(path)
     // only here: conf's file writer puts handlers of its own on SIGINT, which raise it once more
     const { default: Conf } = await import('conf')
+    const extension = extname(path)
+    const lock = join(dirname(path), `${basename(path, extension)}.lock`)
+    await withLock(lock, () => rewrite(Conf, edit, extension), { name: 'profiles.json' })
+  }
+  function rewrite(Conf: typeof import('conf').default, edit: (stored: Stored) => void, extension: string): void {
+    const stored = read()
+    edit(stored)
     try {
       const conf = new Conf<Record<string, unknown>>({
         cwd: dirname(path),

@@ -34,7 +34,9 @@ test('a holder that is killed frees the lock; a living one is not waited for bey
     await withLock(${JSON.stringify(path)}, () => { console.log('held'); return new Promise((r) => setTimeout(r, 60_000)) })`
   const holder = spawn(process.execPath, ['--no-warnings', '--input-type=module-typescript', '-e', script])
   await once(holder.stdout, 'data')
-  await expect(withLock(path, () => 'mine', 60)).rejects.toThrow('Another process has held the keyring for too long.')
+  await expect(withLock(path, () => 'mine', { patienceMs: 60 })).rejects.toThrow(
+    'Another process has held the keyring for too long.',
+  )
   holder.kill('SIGKILL')
   await once(holder, 'exit')
   expect(await withLock(path, () => 'mine')).toBe('mine')
@@ -43,11 +45,11 @@ test('a holder that is killed frees the lock; a living one is not waited for bey
 test('a lock file that is no database is one line, and stays', async () => {
   const path = join(temporaryFolder(), 'a.lock')
   writeFileSync(path, 'x'.repeat(5000))
-  await expect(withLock(path, () => 'mine')).rejects.toThrow("The keyring's lock file is damaged.")
+  await expect(withLock(path, () => 'mine')).rejects.toThrow('The lock file of the keyring is damaged.')
 })
 
 test('a folder that cannot be written is one line', async () => {
   await expect(withLock(join(temporaryFolder(), 'none', 'a.lock'), () => 1)).rejects.toThrow(
-    "The keyring's lock file cannot be opened: no such file or folder.",
+    'The lock file of the keyring cannot be opened: no such file or folder.',
   )
 })

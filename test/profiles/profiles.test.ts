@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { isExposed, openProfiles } from '../../src/profiles/profiles.ts'
 
@@ -45,6 +47,20 @@ test('two stores over one file keep what both save', async () => {
   await other.save('b', studio)
   await one.use('a')
   expect([other.names(), other.current()]).toEqual([['a', 'b'], 'a'])
+})
+
+test('logins in processes side by side keep every profile', async () => {
+  const module = join(import.meta.dirname, '../../src/profiles/profiles.ts')
+  const names = ['a', 'b', 'c', 'd']
+  const script = `import { openProfiles } from ${JSON.stringify(module)}
+    const store = openProfiles(${JSON.stringify(path)})
+    for (let round = 0; round < 10; round += 1) await store.save(process.argv[1] + round, ${JSON.stringify(studio)})`
+  const run = promisify(execFile)
+  const args = ['--no-warnings', '--input-type=module-typescript', '-e', script]
+  await Promise.all(names.map((name) => run(process.execPath, [...args, name])))
+  const kept = openProfiles(path).names()
+  const saved = names.flatMap((name) => Array.from({ length: 10 }, (_, round) => name + round))
+  expect(kept.sort()).toEqual(saved)
 })
 
 test('the current one that is removed leaves no current one', async () => {
