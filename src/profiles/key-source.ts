@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
@@ -6,6 +6,8 @@ import { readPrivate } from '../files/private.ts'
 
 const MAX_FILE_BYTES = 1024 * 1024
 const COMMAND_TIMEOUT_MS = 60_000
+/** Far more than a key with comments around it. */
+const MAX_COMMAND_BYTES = 64 * 1024
 
 function usage(message: string, remedy: string, cause?: unknown): ComfyAuthError {
   return new ComfyAuthError('usage', message, { remedy, cause })
@@ -37,35 +39,47 @@ export function keyFromFile(path: string, name = 'The key file'): string {
   return keyIn(file.text, name)
 }
 
-/** Runs a shell command and takes the key from its stdout. It may ask on the terminal: stdin and stderr are handed on. */
+/** Lets a command go: what its shell started may live on, and is neither read nor waited for. */
+function letGo(child: ChildProcess): void {
+  child.stdout?.destroy()
+  child.kill()
+  child.unref()
+}
+
+/**
+ * Runs a shell command and takes the key from its stdout, of which it may write 64 KiB. It may ask on the terminal: stdin
+ * and stderr are handed on.
+ */
 export async function keyFromCommand(command: string, timeoutMs = COMMAND_TIMEOUT_MS): Promise<string> {
   const name = 'The key command'
   const child = spawn(command, { shell: true, stdio: ['inherit', 'pipe', 'inherit'] })
-  let output = ''
-  child.stdout.setEncoding('utf8').on('data', (part: string) => {
-    if (output.length < MAX_FILE_BYTES) output += part
-  })
-  const code = await new Promise<number | 'late' | null>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      child.kill()
-      child.stdout.destroy() // what the shell started may live on and hold it open
-      child.unref()
-      resolve('late')
-    }, timeoutMs)
-    child.once('error', reject)
-    child.once('close', (exitCode) => {
+  const parts: Buffer[] = []
+  let length = 0
+  const fault = await new Promise<string | undefined>((resolve, reject) => {
+    const end = (why: string): void => {
       clearTimeout(timer)
-      resolve(exitCode)
+      letGo(child)
+      resolve(why)
+    }
+    const timer = setTimeout(end, timeoutMs, 'did not end in time')
+    child.stdout.on('data', (part: Buffer) => {
+      parts.push(part)
+      length += part.length
+      if (length > MAX_COMMAND_BYTES) end('prints more than a key')
+    })
+    child.once('error', (error) => {
+      clearTimeout(timer)
+      reject(error)
+    })
+    child.once('close', (code) => {
+      clearTimeout(timer)
+      resolve(code === 0 ? undefined : code === null ? 'was killed' : `ended with code ${code}`)
     })
   }).catch((error: unknown) => {
     throw usage(`${name} cannot be run.`, 'Try it in a shell; it should print the key.', error)
   })
-  if (code !== 0)
-    throw usage(
-      `${name} ${code === 'late' ? 'did not end in time' : code === null ? 'was killed' : `ended with code ${code}`}.`,
-      'Try it in a shell; it should print the key.',
-    )
-  return keyIn(output, `${name}'s output`)
+  if (fault !== undefined) throw usage(`${name} ${fault}.`, 'Try it in a shell; it should print the key.')
+  return keyIn(Buffer.concat(parts).toString('utf8'), `${name}'s output`)
 }
 
 export type EnvironmentKey = { readonly key: string; readonly name: string }

@@ -165,11 +165,16 @@ describe('where the key is read from', () => {
     ['exit 3', 'ended with code 3'],
     ['true', 'holds no key'],
     ['sleep 5', 'did not end in time'],
+    ["trap '' TERM; sleep 5; :", 'did not end in time'],
   ])('a command that does %s is said', async (command, expected) => {
     await expect(keyFromCommand(command, 200)).rejects.toMatchObject({
       kind: 'usage',
       message: expect.stringContaining(expected),
     })
+  })
+
+  test('a command that prints without end is ended at once', async () => {
+    await expect(keyFromCommand('yes', 20_000)).rejects.toThrow('The key command prints more than a key.')
   })
 
   test('what is no key is refused, and not repeated', () => {
