@@ -69,6 +69,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
         : createAudit({
             file: openLineFile({
               path: options.auditLog,
+              name: 'The file of --audit-log',
               ...(options.auditMaxBytes !== undefined && { maxBytes: options.auditMaxBytes }),
               onError: onError('The audit log cannot be written'),
             }),

@@ -186,6 +186,8 @@ describe('refuses to start, with exit 2 and what to do', () => {
     ['--no-auth beside a key', ['--no-auth', '--api-key', 'secret-secret'], /--no-auth/],
     ['a key file that is not there', ['--api-key-file', '/nowhere/api_key.txt'], /key file/i],
     ['a key as an argument', ['comfy_secretsecretsecret'], /./],
+    ['an audit log in no folder', ['--api-key-file', 'FILE', '--audit-log', '/nowhere/log'], /--audit-log.*no such/],
+    ['an audit log that is a folder', ['--api-key-file', 'FILE', '--audit-log', '/tmp'], /--audit-log.*a folder/],
     ['everything exempt', ['--api-key-file', 'FILE', '--exempt-path', '/*'], /--exempt-path/],
   ]
   for (const [name, args, message] of CASES) {

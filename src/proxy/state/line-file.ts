@@ -1,5 +1,7 @@
-import { close, constants, fstat, open, rename, write } from 'node:fs'
+import { close, closeSync, constants, fstat, fstatSync, open, openSync, rename, type Stats, write } from 'node:fs'
 import { promisify } from 'node:util'
+import { ComfyAuthError } from '../../errors.ts'
+import { errorCode, errorText } from '../../files/errno.ts'
 
 const files = {
   open: promisify(open),
@@ -23,6 +25,8 @@ export interface LineFile {
 export interface LineFileOptions {
   /** `-` is stdout, which is neither re-opened nor rotated. */
   readonly path: string
+  /** What it is to people, as in `The audit log`: its path may hold anything and is not repeated. */
+  readonly name: string
   /** A file that would grow beyond this becomes PATH.1, in place of the one before. */
   readonly maxBytes?: number
   /** What may wait in memory for a slow disk; more is lost and counted. */
@@ -31,16 +35,30 @@ export interface LineFileOptions {
   readonly onError?: (error: unknown) => void
 }
 
+interface Opened {
+  readonly fd: number
+  size: number
+}
+
 const STDOUT = 1
+/** A pipe without a reader would be waited for, in a thread that no exit can end. */
+const FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | (constants.O_NONBLOCK ?? 0)
 const RETRY_MS = 50
 const CLOSE_MS = 2_000
 
 /**
  * Appends lines to a file without ever holding up who writes them: stdout too, where Node's own stream
- * would block on a full pipe. After a failure the next chunk says how many lines are missing.
+ * would block on a full pipe. After a failure the next chunk says how many lines are missing. Throws `usage` where the file
+ * cannot be opened, or is a folder, a pipe or a device.
  */
 export function openLineFile(options: LineFileOptions): LineFile {
-  const { path, maxBytes = Number.POSITIVE_INFINITY, maxWaitingBytes = 4 * 1024 * 1024, onError = () => {} } = options
+  const {
+    path,
+    name,
+    maxBytes = Number.POSITIVE_INFINITY,
+    maxWaitingBytes = 4 * 1024 * 1024,
+    onError = () => {},
+  } = options
   let waiting: string[] = []
   let waitingBytes = 0
   let lost = 0
@@ -48,15 +66,8 @@ export function openLineFile(options: LineFileOptions): LineFile {
   let torn = false // the last write may have left half a line
   let failing = false
   let stale = false
-  let file: { fd: number; size: number } | undefined
+  let file: Opened | undefined = path === '-' ? { fd: STDOUT, size: Number.NEGATIVE_INFINITY } : openNow(path, name)
   let pumping: Promise<void> | undefined
-
-  async function opened(): Promise<{ fd: number; size: number }> {
-    if (path === '-') return { fd: STDOUT, size: Number.NEGATIVE_INFINITY }
-    const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT
-    const fd = await files.open(path, flags, 0o600)
-    return { fd, size: (await files.fstat(fd)).size }
-  }
 
   async function shut(): Promise<void> {
     const { fd } = file ?? { fd: STDOUT }
@@ -67,11 +78,11 @@ export function openLineFile(options: LineFileOptions): LineFile {
   async function put(chunk: Buffer): Promise<void> {
     if (stale) await shut()
     stale = false
-    file ??= await opened()
+    file ??= await openAgain(path, name)
     if (file.size > 0 && file.size + chunk.length > maxBytes) {
       await shut()
       await files.rename(path, `${path}.1`)
-      file = await opened()
+      file = await openAgain(path, name)
     }
     for (let at = 0; at < chunk.length; ) {
       try {
@@ -127,10 +138,53 @@ export function openLineFile(options: LineFileOptions): LineFile {
       return lost
     },
     async close() {
-      await Promise.race([pumping, after(CLOSE_MS)])
+      let timer: NodeJS.Timeout | undefined // until then it keeps the process alive, as a write that is tried again does not
+      const late = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, CLOSE_MS)
+      })
+      await Promise.race([pumping, late])
+      clearTimeout(timer)
       if (pumping === undefined) await shut().catch(onError)
     },
   }
+}
+
+function openNow(path: string, name: string): Opened {
+  const remedy = 'Name a regular file in a folder that is there, or - for stdout.'
+  try {
+    const fd = openSync(path, FLAGS, 0o600)
+    try {
+      return { fd, size: sizeOf(fstatSync(fd), name) }
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
+  } catch (error) {
+    if (error instanceof ComfyAuthError) throw error
+    if (errorCode(error) === 'ENXIO') throw notRegular(name)
+    throw new ComfyAuthError('usage', `${name} cannot be opened: ${errorText(error)}.`, { remedy, cause: error })
+  }
+}
+
+async function openAgain(path: string, name: string): Promise<Opened> {
+  const fd = await files.open(path, FLAGS, 0o600)
+  try {
+    return { fd, size: sizeOf(await files.fstat(fd), name) }
+  } catch (error) {
+    await files.close(fd)
+    throw error
+  }
+}
+
+function sizeOf(stat: Stats, name: string): number {
+  if (stat.isFile()) return stat.size
+  throw notRegular(name)
+}
+
+function notRegular(name: string): ComfyAuthError {
+  return new ComfyAuthError('usage', `${name} is a pipe, a socket or a device.`, {
+    remedy: 'Name a regular file, or - for stdout.',
+  })
 }
 
 /** Keeps no process alive by itself. */

@@ -10,7 +10,7 @@ const folder = () => mkdtempSync(join(tmpdir(), 'audit-'))
 
 function audit(options: { path?: string; reads?: boolean } = {}) {
   const path = options.path ?? join(folder(), 'audit.log')
-  const log = createAudit({ file: openLineFile({ path }), reads: options.reads ?? false })
+  const log = createAudit({ file: openLineFile({ path, name: 'The log' }), reads: options.reads ?? false })
   const lines = () =>
     readFileSync(path, 'utf8')
       .split('\n')

@@ -1,16 +1,28 @@
-import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { openLineFile } from '../../../src/proxy/state/line-file.ts'
 
 const folder = () => mkdtempSync(join(tmpdir(), 'lines-'))
+const name = 'The log'
 
 test('lines come whole and in order', async () => {
   const path = join(folder(), 'log')
-  const file = openLineFile({ path })
+  const file = openLineFile({ path, name })
   const lines = Array.from({ length: 5_000 }, (_, i) => `line ${i}`)
   for (const line of lines) file.write(line)
   await file.close()
@@ -21,7 +33,7 @@ test('lines come whole and in order', async () => {
 test('a file that grows beyond its size becomes .1, and nothing is lost between the two', async () => {
   const path = join(folder(), 'log')
   for (let i = 0; i < 3; i++) {
-    const file = openLineFile({ path, maxBytes: 1_000 })
+    const file = openLineFile({ path, name, maxBytes: 1_000 })
     file.write(`${i}`.repeat(600))
     await file.close()
   }
@@ -32,9 +44,11 @@ test('a file that grows beyond its size becomes .1, and nothing is lost between 
 
 test('what cannot be written is counted, told of once, and the next line that can be says how much is missing', async () => {
   const path = join(folder(), 'log')
-  mkdirSync(path) // a folder in its place: every open fails
   const errors: unknown[] = []
-  const file = openLineFile({ path, onError: (error) => errors.push(error) })
+  const file = openLineFile({ path, name, onError: (error) => errors.push(error) })
+  rmSync(path)
+  mkdirSync(path) // a folder in its place: every open fails
+  file.reopen()
   file.write('a')
   file.write('b')
   await expect.poll(() => file.lost).toBe(2)
@@ -47,43 +61,100 @@ test('what cannot be written is counted, told of once, and the next line that ca
   expect(readFileSync(path, 'utf8')).toBe('{"event":"lost","count":3}\nd\n')
 })
 
-test('a full disk is an error like any other', async () => {
+describe('a file that cannot be one is refused when it is opened', () => {
+  const open = (path: string) => openLineFile({ path, name })
+
+  test('in a folder that is not there', () => {
+    expect(() => open(join(folder(), 'none', 'log'))).toThrow('The log cannot be opened: no such file or folder.')
+  })
+
+  test('a folder', () => {
+    expect(() => open(folder())).toThrow('The log cannot be opened: it is a folder.')
+  })
+
+  test('a pipe, whether someone reads it or not', () => {
+    const path = join(folder(), 'pipe')
+    execFileSync('mkfifo', [path])
+    expect(() => open(path)).toThrow('The log is a pipe, a socket or a device.')
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    expect(() => open(path)).toThrow('The log is a pipe, a socket or a device.')
+    closeSync(reader)
+  })
+
+  test('a device', () => {
+    expect(() => open('/dev/null')).toThrow('The log is a pipe, a socket or a device.')
+  })
+})
+
+test('a pipe that takes its place later is an error, not waited for', async () => {
+  const path = join(folder(), 'log')
   const errors: unknown[] = []
-  const file = openLineFile({ path: '/dev/full', onError: (error) => errors.push(error) })
+  const file = openLineFile({ path, name, onError: (error) => errors.push(error) })
+  rmSync(path)
+  execFileSync('mkfifo', [path])
+  file.reopen()
   file.write('a')
   await file.close()
   expect(file.lost).toBe(1)
-  expect(errors).toMatchObject([{ code: 'ENOSPC' }])
+  expect(errors).toMatchObject([{ code: 'ENXIO' }])
 })
 
 test('more than may wait is lost and counted rather than kept', async () => {
-  const file = openLineFile({ path: join(folder(), 'log'), maxWaitingBytes: 100 })
+  const file = openLineFile({ path: join(folder(), 'log'), name, maxWaitingBytes: 100 })
   for (let i = 0; i < 20; i++) file.write('0123456789')
   expect(file.lost).toBe(10)
   await file.close()
 })
 
-test('a stdout that nobody reads holds nobody up', async () => {
-  const url = pathToFileURL(join(import.meta.dirname, '../../../src/proxy/state/line-file.ts')).href
-  const script = `
-    import { openLineFile } from ${JSON.stringify(url)}
-    const file = openLineFile({ path: '-', maxWaitingBytes: 1_000_000 })
+const url = pathToFileURL(join(import.meta.dirname, '../../../src/proxy/state/line-file.ts')).href
+
+function running(script: string, stdout: number) {
+  const child = spawn(
+    process.execPath,
+    ['--input-type=module', '-e', `import { openLineFile } from ${JSON.stringify(url)}\n${script}`],
+    { stdio: ['ignore', stdout, 'pipe'] },
+  )
+  onTestFinished(() => void child.kill('SIGKILL'))
+  let said = ''
+  child.stderr!.on('data', (chunk) => {
+    said += chunk
+  })
+  return { child, said: () => said }
+}
+
+test('a full disk is an error like any other', async () => {
+  const full = openSync('/dev/full', 'w')
+  const { child, said } = running(
+    `const file = openLineFile({ path: '-', name: 'The log', onError: (error) => process.stderr.write(error.code) })
+    file.write('a')
+    await file.close()
+    process.stderr.write(' lost ' + file.lost)`,
+    full,
+  )
+  closeSync(full)
+  await once(child, 'close')
+  expect(said()).toBe('ENOSPC lost 1')
+})
+
+test('a stdout that nobody reads holds nobody up, and is waited for at the end no longer than two seconds', async () => {
+  const path = join(folder(), 'pipe')
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const pipe = openSync(path, 'w')
+  onTestFinished(() => closeSync(reader))
+  const { child, said } = running(
+    `process.stdout.write('greeting') // from here on Node has it not block
+    const file = openLineFile({ path: '-', name: 'The log', maxWaitingBytes: 1_000_000 })
     for (let i = 0; i < 40; i++) {
       for (let j = 0; j < 1_000; j++) file.write('x'.repeat(99))
       await new Promise((resolve) => setImmediate(resolve))
     }
     await file.close()
-    process.stderr.write('still running ' + (file.lost > 0))
-    process.exit(0)`
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let said = ''
-  child.stderr.on('data', (chunk) => {
-    said += chunk
-  })
-  child.stdout.pause()
-  try {
-    await expect.poll(() => said, { timeout: 10_000 }).toContain('still running true')
-  } finally {
-    child.kill('SIGKILL')
-  }
+    process.stderr.write('still running ' + (file.lost > 0))`,
+    pipe,
+  )
+  closeSync(pipe)
+  const [code] = await once(child, 'close')
+  expect(code).toBe(0)
+  expect(said()).toContain('still running true')
 })
