@@ -142,6 +142,12 @@ export function tlsOptions(
 function checkTls({ tls, hsts, tlsRedirectPort, port, upstreamCa }: ProxyOptions, upstream: UpstreamTarget): void {
   const remedy = 'Add --tls-certfile and --tls-keyfile, or --tls-self-signed.'
   if (hsts && !tls) throw usage('--hsts tells browsers to come by TLS alone, and this serve has none.', remedy)
+  if (hsts && tls && 'selfSigned' in tls) {
+    throw usage(
+      '--hsts with --tls-self-signed would shut browsers out: they let nobody past its certificate any more.',
+      'Leave --hsts out, or give a certificate that browsers believe.',
+    )
+  }
   if (tlsRedirectPort !== undefined && !tls) throw usage('--tls-redirect-port sends browsers on to TLS.', remedy)
   if (tlsRedirectPort !== undefined && tlsRedirectPort !== 0 && tlsRedirectPort === port) {
     throw usage('--tls-redirect-port is the port of TLS itself.', 'Give it another, such as 80.')

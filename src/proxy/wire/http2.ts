@@ -22,6 +22,7 @@ export interface Http2Options {
   readonly limits: Http2Limits
   /** name, value: on every answer. */
   readonly always: readonly string[]
+  readonly nowMs: () => number
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
 }
 
@@ -35,8 +36,8 @@ export interface Http2Door {
 }
 
 /**
- * Rule 15's limits of HTTP/2. A client that resets more streams than this (rapid reset, CVE-2023-44487) loses its connection;
- * nghttp2 itself bounds CONTINUATION frames (CVE-2024-28182), and pings and settings that wait for their acknowledgement.
+ * Rule 15's limits of HTTP/2. A client that resets more streams than this (rapid reset, CVE-2023-44487) loses its connection:
+ * Node 22 has no option for it. nghttp2 itself bounds CONTINUATION frames (CVE-2024-28182), and pings and settings that wait for their acknowledgement.
  */
 const STREAMS = 100
 const RESETS_AT_ONCE = 500
@@ -45,7 +46,7 @@ const STREAM_WINDOW = 256 * 1024
 const CONNECTION_WINDOW = 2 * 1024 * 1024
 
 /** Serves HTTP/2 on connections that a TLS listener hands over. */
-export function createHttp2({ limits, always, onRequest }: Http2Options): Http2Door {
+export function createHttp2({ limits, always, nowMs, onRequest }: Http2Options): Http2Door {
   const sessions = new Set<ServerHttp2Session>()
   const server: Http2Server = createServer({
     settings: {
@@ -59,13 +60,20 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
     maxSettings: 32,
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
-    streamResetBurst: RESETS_AT_ONCE,
-    streamResetRate: RESETS_A_SECOND,
   })
   server.on('session', (session) => {
     sessions.add(session)
     const first = setTimeout(() => session.destroy(), limits.headMs)
     let open = 0
+    let resets = 0
+    let lastMs = nowMs()
+    const onReset = () => {
+      const now = nowMs()
+      const forgiven = (Math.max(0, now - lastMs) / 1_000) * RESETS_A_SECOND
+      resets = Math.max(0, resets - forgiven) + 1
+      lastMs = now
+      if (resets > RESETS_AT_ONCE) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    }
     session.setLocalWindowSize(CONNECTION_WINDOW)
     session.setTimeout(limits.keepAliveMs, () => {
       if (open === 0) session.close()
@@ -74,6 +82,7 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
     session.on('stream', (stream) => {
       clearTimeout(first)
       open += 1
+      stream.once('aborted', onReset)
       stream.once('close', () => {
         open -= 1
       })

@@ -103,7 +103,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   let http2: Http2Door | undefined
   const sockets = new Set<Socket>()
   if (tls) {
-    http2 = createHttp2({ limits, always, onRequest: options.onRequest })
+    http2 = createHttp2({ limits, always, nowMs, onRequest: options.onRequest })
     divertHttp2(server as TlsServer, http2.accept)
     server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
     // node:http knows neither the connections of HTTP/2 nor those that have not finished their handshake.
