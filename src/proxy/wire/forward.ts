@@ -6,7 +6,7 @@ import type { GatewayFault } from '../pages/waiting.ts'
 import { BodySource, dropRest, framingOf } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { IdLookout } from './ownership.ts'
-import { protocolAnswer, respond, tooLargeAnswer } from './respond.ts'
+import { plainText, protocolAnswer, respond, tooLargeAnswer } from './respond.ts'
 import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
 
 /** An index page longer than this passes as it is. */
@@ -224,7 +224,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #writeHead(headers: readonly string[], statusText?: string): void {
     const length = headerOf(headers, 'content-length')
     if (length !== undefined && this.#facts.method !== 'HEAD') this.#left = Number(length)
-    if (statusText && PLAIN.test(statusText)) this.#response.writeHead(this.#status, statusText, headers as string[])
+    const text = plainText(statusText)
+    if (text !== undefined) this.#response.writeHead(this.#status, text, headers as string[])
     else this.#response.writeHead(this.#status, headers as string[])
     this.#headed = true
     // A head whose body is not here yet goes out by itself; a small answer waits, so that the two share one write.
@@ -272,8 +273,6 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#response.end()
   }
 }
-
-const PLAIN = /^[\x20-\x7e]+$/
 
 function flushHead(exchange: Exchange): void {
   exchange.flush()

@@ -28,13 +28,20 @@ export function respondRaw(socket: Duplex, answer: Answer, nowMs: number): void 
   }
   const content = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
   const length = ['Content-Length', String(content.length), 'Date', new Date(nowMs).toUTCString()]
-  socket.write(rawHead(answer.status, STATUS_CODES[answer.status] ?? '', [...answer.headers, ...length]))
+  socket.write(rawHead(answer.status, undefined, [...answer.headers, ...length]))
   endRaw(socket, content)
 }
 
+const PLAIN = /^[\x20-\x7e]+$/
+
+/** The upstream's words for its status, where nothing in them needs a second look. */
+export function plainText(statusText: string | undefined): string | undefined {
+  return statusText !== undefined && PLAIN.test(statusText) ? statusText : undefined
+}
+
 /** A head for a bare socket, after which the connection closes. */
-export function rawHead(status: number, statusText: string, headers: readonly string[]): Buffer {
-  let head = `HTTP/1.1 ${status} ${statusText}\r\n`
+export function rawHead(status: number, statusText: string | undefined, headers: readonly string[]): Buffer {
+  let head = `HTTP/1.1 ${status} ${plainText(statusText) ?? STATUS_CODES[status] ?? ''}\r\n`
   for (let i = 0; i < headers.length; i += 2) head += `${headers[i]}: ${headers[i + 1]}\r\n`
   return Buffer.from(`${head}Connection: close\r\n\r\n`, 'latin1')
 }

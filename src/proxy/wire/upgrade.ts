@@ -135,22 +135,24 @@ export class Upgrade {
   /** Any other answer goes to the client as it is, and both ends close: what was pipelined behind is nobody's. */
   #relayAnswer(answer: IncomingMessage): void {
     if (this.#settled) return
-    if (answer.statusCode === 101) {
-      this.#dialled?.destroy() // it switches to something else than a WebSocket
+    const status = answer.statusCode!
+    if (status < 200) {
+      this.#dialled?.destroy() // it switches to something else than a WebSocket, or is no status at all
       this.#fail(undefined)
       return
     }
     this.#services.upstream.answered()
     this.#release()
-    const status = answer.statusCode!
-    this.#client.write(
-      rawHead(status, answer.statusMessage!, responseHeaders(answer.rawHeaders, this.#decision.response, status)),
-    )
+    const headers = responseHeaders(answer.rawHeaders, this.#decision.response, status)
+    // Without a length it goes in chunks, whose last one shows that it is whole: a closed socket alone does not.
+    const chunked = answer.headers['content-length'] === undefined && status !== 204 && status !== 304
+    if (chunked) headers.push('Transfer-Encoding', 'chunked')
+    this.#client.write(rawHead(status, answer.statusMessage!, headers))
     answer.on('data', (chunk: Buffer) => {
-      if (!this.#client.write(chunk)) answer.pause()
+      if (!this.#client.write(chunked ? chunkOf(chunk) : chunk)) answer.pause()
     })
     this.#client.on('drain', () => answer.resume())
-    answer.on('end', () => endRaw(this.#client))
+    answer.on('end', () => endRaw(this.#client, chunked ? LAST_CHUNK : undefined))
     answer.on('error', () => this.#client.destroy()) // cut, never ended as if it were complete
     this.#client.on('error', () => this.#client.destroy())
     this.#client.on('close', () => answer.destroy())
@@ -180,4 +182,11 @@ export class Upgrade {
     this.#client.off('data', this.#hold).off('end', this.#clientGone)
     this.#client.off('error', this.#clientGone).off('close', this.#clientGone)
   }
+}
+
+const LAST_CHUNK = Buffer.from('0\r\n\r\n')
+
+/** RFC 9112, section 7.1. */
+function chunkOf(content: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${content.length.toString(16)}\r\n`), content, Buffer.from('\r\n')])
 }

@@ -95,7 +95,19 @@ describe('a handshake', () => {
     [
       'a 200',
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n',
-      /^HTTP\/1.1 200 [\s\S]*\r\n\r\nok$/,
+      /^HTTP\/1.1 200 [\s\S]*\r\nTransfer-Encoding: chunked\r\n[\s\S]*\r\n\r\n2\r\nok\r\n0\r\n\r\n$/,
+    ],
+    [
+      'a 200 whose chunks break off in their trailers',
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nbro ken\r\n\r\n',
+      /^HTTP\/1.1 200 [\s\S]*\r\n\r\n2\r\nok\r\n$/,
+    ],
+    ['a 204', 'HTTP/1.1 204 No Content\r\n\r\n', /^HTTP\/1.1 204 (?![\s\S]*Transfer-Encoding)[\s\S]*\r\n\r\n$/],
+    ['a 099', 'HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\nok', /^HTTP\/1.1 502 /],
+    [
+      'a control character in its status text',
+      'HTTP/1.1 403 No\x01way\r\nContent-Length: 2\r\n\r\nno',
+      /^HTTP\/1.1 403 Forbidden\r\n[\s\S]*no$/,
     ],
     ['something else than HTTP', 'SSH-2.0-x\r\n', /^HTTP\/1.1 502 /],
   ]
