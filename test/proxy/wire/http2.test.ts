@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -160,6 +160,14 @@ describe('a request of HTTP/2', () => {
     expect(JSON.stringify(sim.requests.map(({ headers }) => headers)).toLowerCase()).not.toMatch(/x-other|x-line/)
   })
 
+  test('counts under its own address: wrong keys are throttled', async () => {
+    const { client: own } = await proxied(() => {}, { throttle: { limit: 2 }, auditLog: join(folder, 'audit.log') })
+    const statuses: number[] = []
+    for (const key of ['a', 'b', 'c']) statuses.push((await own.ask('GET', '/queue', { 'x-api-key': key })).status)
+    expect(statuses).toEqual([401, 401, 429])
+    await expect.poll(() => readFileSync(join(folder, 'audit.log'), 'utf8')).toContain('"client":"127.0.0.1"')
+  })
+
   test('an expectation that is not 100-continue is 417', async () => {
     expect((await client.ask('POST', '/prompt', { ...AUTH, expect: 'a-pony' }, '{}')).status).toBe(417)
     expect(sim.requests).toEqual([])
@@ -234,6 +242,41 @@ describe('an answer over HTTP/2', () => {
     stream.close(8)
     await once(socket, 'close')
     expect((await own.ask('GET', '/queue', AUTH)).body).toBe('ok')
+  })
+})
+
+describe('close()', () => {
+  async function standing(drainMs: number) {
+    const upstream = await rawUpstream()
+    const own = await startProxy(upstream.url, { tls, drainMs })
+    const busy = await client2(own.port)
+    closers.push(
+      () => upstream.close(),
+      () => busy.close(),
+    )
+    return { upstream, own, busy }
+  }
+
+  test('lets a running answer finish, and ends idle connections at once', async () => {
+    const { upstream, own, busy } = await standing(20_000)
+    const idle = await client2(own.port)
+    const gone = once(idle.session, 'close')
+    const answer = busy.ask('GET', '/history', AUTH)
+    const { socket } = await upstream.request(0)
+    const closed = own.close()
+    await gone
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    expect((await answer).body).toBe('ok')
+    await closed
+  })
+
+  test('cuts what outlasts the drain', async () => {
+    const { upstream, own, busy } = await standing(100)
+    const answer = busy.ask('GET', '/history', AUTH)
+    answer.catch(() => {})
+    await upstream.request(0)
+    await own.close()
+    await expect(answer).rejects.toThrow()
   })
 })
 
