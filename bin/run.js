@@ -28,7 +28,13 @@ function dropSqliteWarning() {
   }
 }
 
+/* serve reads its keys again at a SIGHUP; until it listens for one itself it has read none, and must not end by it. */
+function keepThroughHangup() {
+  if (process.argv[2] === 'serve') process.on('SIGHUP', () => {})
+}
+
 function start() {
+  keepThroughHangup()
   dropSqliteWarning()
   return import('node:module')
     .then((module) => {

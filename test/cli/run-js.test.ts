@@ -16,7 +16,7 @@ interface Ran {
 }
 
 /** Runs bin/run.js beside a main.js of our own, under a Node that says it is `version`. */
-function runAs(version: string, main: string | undefined): Ran {
+function runAs(version: string, main: string | undefined, args: readonly string[] = ['a', 'b']): Ran {
   const folder = temporaryFolder()
   mkdirSync(join(folder, 'bin'))
   cpSync(RUN, join(folder, 'bin/run.js'))
@@ -29,7 +29,7 @@ function runAs(version: string, main: string | undefined): Ran {
   writeFileSync(join(folder, 'disguise.cjs'), disguise)
   const script = join(folder, 'bin/run.js')
   try {
-    const stdout = execFileSync(process.execPath, ['-r', join(folder, 'disguise.cjs'), script, 'a', 'b'], {
+    const stdout = execFileSync(process.execPath, ['-r', join(folder, 'disguise.cjs'), script, ...args], {
       encoding: 'utf8',
       stdio: 'pipe',
     })
@@ -91,4 +91,10 @@ test('the one warning of node:sqlite is dropped, every other passes', () => {
   expect(stderr).not.toContain('might change')
   expect(stderr).toContain('something else')
   expect(stderr).toContain('kept')
+})
+
+test('a SIGHUP while serve is still being loaded does not end it', () => {
+  const hangUp = `process.kill(process.pid, 'SIGHUP')\n${MAIN}`
+  expect(runAs('24.21.0', hangUp, ['serve'])).toMatchObject({ code: 0, stdout: 'serve\n', stderr: '' })
+  expect(runAs('24.21.0', hangUp, ['whoami'])).toMatchObject({ code: null }) // who leaves the terminal ends the others
 })
