@@ -42,7 +42,7 @@ export interface Http2Door {
 const STREAMS = 100
 const RESETS_AT_ONCE = 500
 const RESETS_A_SECOND = 50
-const STREAM_WINDOW = 256 * 1024
+const STREAM_WINDOW = 1024 * 1024
 const CONNECTION_WINDOW = 2 * 1024 * 1024
 
 /** Serves HTTP/2 on connections that a TLS listener hands over. */
