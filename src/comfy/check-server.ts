@@ -1,8 +1,8 @@
 import { ComfyAuthError } from '../errors.ts'
-import type { ComfyClient, OpenAnswer } from './client.ts'
+import type { ComfyClient, ShortAnswer } from './client.ts'
 import { notComfy, statusError } from './client-errors.ts'
 import { readAnswer } from './json.ts'
-import { plain } from './plain.ts'
+import { readSystemStats } from './system-stats.ts'
 
 export interface ServerCheck {
   /** comfy-auth: our proxy asks for the key; other: something else does; none: anybody is let in. */
@@ -15,38 +15,33 @@ export interface ServerCheck {
   readonly version: string | undefined
 }
 
-interface ReadAnswer {
-  readonly status: number
-  readonly body: string
-  readonly location: string | undefined
-  readonly retryAfter: string | undefined
-}
-
-async function answerOf({ status, headers, body }: OpenAnswer): Promise<ReadAnswer> {
-  const field = (name: string): string | undefined => [headers[name]].flat()[0]
-  return {
-    status,
-    body: await body.text().catch(() => ''),
-    location: field('location'),
-    retryAfter: field('retry-after'),
-  }
-}
-
 /** ComfyUI's version from /system_stats; undefined where none is told; throws where this is no ComfyUI's answer. */
 function versionIn(client: ComfyClient, body: string): string | undefined {
   let stats: unknown
   try {
     stats = readAnswer(body)
   } catch {}
-  const system = typeof stats === 'object' && stats !== null && 'system' in stats ? stats.system : undefined
-  if (typeof system !== 'object' || system === null) throw notComfy(client, 'it has no /system_stats')
-  const version = 'comfyui_version' in system ? system.comfyui_version : undefined
-  return typeof version === 'string' ? plain(version, { limit: 40 }) : undefined
+  const known = readSystemStats(stats)
+  if (!known) throw notComfy(client, 'its /system_stats names no device')
+  return known.version
+}
+
+/** Why /system_stats is not answered 200. A server that is at a loss even there is not a ComfyUI that can be used. */
+function noStats(client: ComfyClient, answer: ShortAnswer): ComfyAuthError {
+  const error = statusError(client, answer)
+  return error.kind === 'failed' ? notComfy(client, `it answers ${answer.status} to /system_stats`) : error
+}
+
+/** Throws unless a ComfyUI answers that takes this client's key: before anything is sent that may not be sent elsewhere. */
+export async function requireComfy(client: ComfyClient, signal?: AbortSignal): Promise<void> {
+  const answer = await client.ask('GET', '/system_stats', { signal })
+  if (answer.status !== 200) throw noStats(client, answer)
+  versionIn(client, answer.body)
 }
 
 /** Whether a request without any key is let in. */
 export async function isOpen(client: ComfyClient): Promise<boolean> {
-  return (await answerOf(await client.request('GET', '/system_stats', { withoutKey: true }))).status === 200
+  return (await client.ask('GET', '/system_stats', { withoutKey: true })).status === 200
 }
 
 /**
@@ -55,7 +50,7 @@ export async function isOpen(client: ComfyClient): Promise<boolean> {
  */
 export async function checkServer(client: ComfyClient): Promise<ServerCheck> {
   const ours = (await client.health()) !== undefined
-  const answer = await answerOf(await client.request('GET', '/system_stats'))
+  const answer = await client.ask('GET', '/system_stats')
   const { status, body } = answer
   const open = client.key === undefined ? status === 200 : await isOpen(client)
   const lock = open ? 'none' : ours ? 'comfy-auth' : 'other'
@@ -63,7 +58,7 @@ export async function checkServer(client: ComfyClient): Promise<ServerCheck> {
   if (ours && (status === 502 || status === 503 || status === 504)) {
     return { lock: client.key === undefined ? 'none' : 'comfy-auth', ours, comfyui: 'down', version: undefined }
   }
-  throw statusError(client, answer)
+  throw noStats(client, answer)
 }
 
 /**
@@ -71,14 +66,15 @@ export async function checkServer(client: ComfyClient): Promise<ServerCheck> {
  * second an upload without a file, which ComfyUI answers 400.
  */
 export async function probeRole(client: ComfyClient): Promise<'admin' | 'user' | 'viewer'> {
-  const admin = await answerOf(await client.request('GET', '/internal/folder_paths'))
+  const admin = await client.ask('GET', '/internal/folder_paths')
   if (admin.status === 401)
     throw new ComfyAuthError('unauthorised', `${client.url} does not accept the key.`, {
       remedy: 'Store another with comfy-auth login.',
     })
   if (admin.status !== 403) return 'admin'
-  const user = await answerOf(
-    await client.request('POST', '/upload/image', { body: '{}', headers: { 'content-type': 'application/json' } }),
-  )
+  const user = await client.ask('POST', '/upload/image', {
+    body: '{}',
+    headers: { 'content-type': 'application/json' },
+  })
   return user.status === 403 ? 'viewer' : 'user'
 }

@@ -35,6 +35,9 @@ export function codeOf(error: unknown): string {
   return ''
 }
 
+/** undici's code for a body beyond the agent's limit; ours too. */
+export const TOO_LONG = 'UND_ERR_RES_EXCEEDED_MAX_SIZE'
+
 export function interrupted(): ComfyAuthError {
   return new ComfyAuthError('interrupted', 'Interrupted.', { remedy: 'Run it again to go on.' })
 }
@@ -50,6 +53,7 @@ export function transportError(error: unknown, asked: Asked): ComfyAuthError {
       cause: error,
     })
   }
+  if (code === TOO_LONG) return notComfy(asked, 'its answer is longer than any of ComfyUI')
   if (TLS.test(code)) {
     return new ComfyAuthError('unreachable', `${asked.url}: its TLS certificate is not trusted here (${code}).`, {
       remedy:

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import { Agent, type Dispatcher } from 'undici'
-import { notComfy, statusError, transportError } from './client-errors.ts'
+import { notComfy, statusError, TOO_LONG, transportError } from './client-errors.ts'
 import { readAnswer } from './json.ts'
 import { parseServerUrl } from './server-url.ts'
 
@@ -18,6 +18,8 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined
   /** Leaves the credential out: what does this server do for anybody? */
   readonly withoutKey?: boolean
+  /** A file: its body has neither an end by size nor by time. */
+  readonly isFile?: boolean
 }
 
 /** An answer whose body has not been read. */
@@ -25,6 +27,14 @@ export interface OpenAnswer {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly body: Dispatcher.ResponseData['body']
+}
+
+/** An answer of a route that says little, read whole. */
+export interface ShortAnswer {
+  readonly status: number
+  readonly body: string
+  readonly location: string | undefined
+  readonly retryAfter: string | undefined
 }
 
 export interface PromptAnswer {
@@ -55,6 +65,8 @@ export interface ComfyClient {
   readonly credential: Readonly<Record<string, string>>
   /** One exchange, any status; redirects are not followed. Throws in our words where no answer came. */
   request(method: string, path: string, options?: RequestOptions): Promise<OpenAnswer>
+  /** As request, the body read: at most 1 MiB of it, within timeoutMs. Throws in our words where it is longer. */
+  ask(method: string, path: string, options?: RequestOptions): Promise<ShortAnswer>
   /** As request, the body read as JSON; throws in our words at every status but 200. */
   getJson(path: string, options?: RequestOptions): Promise<unknown>
   postJson(path: string, body: unknown, options?: RequestOptions): Promise<string>
@@ -79,22 +91,40 @@ export interface ComfyClient {
 /** More than any answer that is read whole (object_info is 1.6 MB; a history entry may hold many prompts). */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
-/** A 404's body, or any other that only fills a message. */
-const MAX_ERROR_BYTES = 64 * 1024
+/** More than /system_stats, /health and /prompt say, and any error. */
+const MAX_SHORT_BYTES = 1024 * 1024
 
-async function readText(answer: OpenAnswer, limit: number): Promise<string> {
+/** A body may take so many times as long as an answer's head. */
+const BODY_TIMES = 10
+
+interface Limits {
+  readonly bytes: number
+  readonly ms: number
+}
+
+async function readText(answer: OpenAnswer, limits: Limits): Promise<string> {
   const parts: Buffer[] = []
   let length = 0
-  for await (const part of answer.body as AsyncIterable<Buffer>) {
-    parts.push(part)
-    length += part.length
-    if (length > limit) break // leaving the loop ends the stream
+  const late = Object.assign(new Error('the body does not end'), { code: 'UND_ERR_BODY_TIMEOUT' })
+  const timer = setTimeout(() => answer.body.destroy(late), limits.ms)
+  try {
+    for await (const part of answer.body as AsyncIterable<Buffer>) {
+      parts.push(part)
+      length += part.length
+      if (length > limits.bytes) throw Object.assign(new Error('too long'), { code: TOO_LONG }) // ends the stream
+    }
+  } finally {
+    clearTimeout(timer)
   }
-  return Buffer.concat(parts).toString('utf8').slice(0, limit)
+  return Buffer.concat(parts).toString('utf8')
 }
 
 function one(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value
+}
+
+function told({ status, headers }: OpenAnswer, body: string): ShortAnswer {
+  return { status, body, location: one(headers.location), retryAfter: one(headers['retry-after']) }
 }
 
 function isFields(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -115,20 +145,24 @@ export function createClient(options: ClientOptions): ComfyClient {
   const { origin, pathname } = new URL(url)
   const prefix = pathname === '/' ? '' : pathname
   const credential: Readonly<Record<string, string>> = key === undefined ? {} : { authorization: `Bearer ${key}` }
-  const agent = new Agent({
+  const timing = {
     connect: { timeout: Math.min(timeoutMs, 10_000) },
     headersTimeout: timeoutMs,
     bodyTimeout: timeoutMs,
     keepAliveTimeout: 4_000,
-  })
+  }
+  const agent = new Agent({ ...timing, maxResponseSize: MAX_ANSWER_BYTES })
+  const fileAgent = new Agent(timing)
+  const short = { bytes: MAX_SHORT_BYTES, ms: timeoutMs }
+  const long = { bytes: MAX_ANSWER_BYTES, ms: timeoutMs * BODY_TIMES }
 
   async function exchange(
     method: string,
     path: string,
-    { body, headers, signal, withoutKey = false }: RequestOptions,
+    { body, headers, signal, withoutKey = false, isFile = false }: RequestOptions,
   ): Promise<OpenAnswer> {
     try {
-      const answer = await agent.request({
+      const answer = await (isFile ? fileAgent : agent).request({
         origin,
         path: prefix + path,
         method: method as Dispatcher.HttpMethod,
@@ -142,9 +176,9 @@ export function createClient(options: ClientOptions): ComfyClient {
     }
   }
 
-  async function textOf(answer: OpenAnswer, limit = MAX_ANSWER_BYTES): Promise<string> {
+  async function textOf(answer: OpenAnswer, limits: Limits = long): Promise<string> {
     try {
-      return await readText(answer, limit)
+      return await readText(answer, limits)
     } catch (error) {
       throw transportError(error, asked)
     }
@@ -153,13 +187,11 @@ export function createClient(options: ClientOptions): ComfyClient {
   /** Passes `accepted` statuses, throws at every other. */
   async function expect(answer: OpenAnswer, accepted: readonly number[]): Promise<OpenAnswer> {
     if (accepted.includes(answer.status)) return answer
-    const body = await textOf(answer, MAX_ERROR_BYTES).catch(() => '')
-    throw statusError(asked, {
-      status: answer.status,
-      body,
-      location: one(answer.headers.location),
-      retryAfter: one(answer.headers['retry-after']),
-    })
+    throw statusError(asked, await shorten(answer).catch(() => told(answer, '')))
+  }
+
+  async function shorten(answer: OpenAnswer): Promise<ShortAnswer> {
+    return told(answer, await textOf(answer, short))
   }
 
   function parse(text: string): unknown {
@@ -174,8 +206,12 @@ export function createClient(options: ClientOptions): ComfyClient {
     return exchange(method, path, requestOptions)
   }
 
-  async function getJson(path: string, requestOptions: RequestOptions = {}): Promise<unknown> {
-    return parse(await textOf(await expect(await exchange('GET', path, requestOptions), [200])))
+  async function ask(method: string, path: string, requestOptions: RequestOptions = {}): Promise<ShortAnswer> {
+    return shorten(await exchange(method, path, requestOptions))
+  }
+
+  async function getJson(path: string, requestOptions: RequestOptions = {}, limits = long): Promise<unknown> {
+    return parse(await textOf(await expect(await exchange('GET', path, requestOptions), [200]), limits))
   }
 
   async function post(path: string, body: string, requestOptions: RequestOptions = {}): Promise<OpenAnswer> {
@@ -188,12 +224,13 @@ export function createClient(options: ClientOptions): ComfyClient {
     key,
     credential,
     request,
-    getJson,
+    ask,
+    getJson: (path, requestOptions) => getJson(path, requestOptions),
     socketUrl: (clientId) => `${url.replace(/^http/, 'ws')}/ws?clientId=${encodeURIComponent(clientId)}`,
     postJson: async (path, body, requestOptions) =>
       textOf(await expect(await post(path, JSON.stringify(body), requestOptions), [200])),
-    systemStats: (signal) => getJson('/system_stats', { signal }),
-    promptInfo: (signal) => getJson('/prompt', { signal }),
+    systemStats: (signal) => getJson('/system_stats', { signal }, short),
+    promptInfo: (signal) => getJson('/prompt', { signal }, short),
     queue: (signal) => getJson('/queue', { signal }),
     history: async (promptId, signal) => {
       const answer = await getJson(`/history/${encodeURIComponent(promptId)}`, { signal })
@@ -205,25 +242,25 @@ export function createClient(options: ClientOptions): ComfyClient {
       const answer = await exchange('GET', `/api/jobs/${encodeURIComponent(promptId)}`, { signal })
       if (answer.status === 404 || answer.status === 405) {
         // the route's own 404 is JSON; a server without the route answers from its static files
-        const text = await textOf(answer, MAX_ERROR_BYTES)
+        const text = await textOf(answer, short)
         return { kind: text.trimStart().startsWith('{') ? 'absent' : 'unsupported' }
       }
       const job = parse(await textOf(await expect(answer, [200])))
-      return isFields(job) ? { kind: 'job', job } : { kind: 'unsupported' }
+      return isFields(job) && job.id === promptId ? { kind: 'job', job } : { kind: 'unsupported' }
     },
     submitPrompt: async (body, requestOptions) => {
       const answer = await expect(await post('/prompt', body, requestOptions), [200, 400])
       return { status: answer.status, answer: parse(await textOf(answer)) }
     },
     view: async (file, requestOptions = {}) =>
-      expect(await exchange('GET', viewPath(file), requestOptions), [200, 206]),
+      expect(await exchange('GET', viewPath(file), { ...requestOptions, isFile: true }), [200, 206]),
     interrupt: async (promptId) => {
       await textOf(await expect(await post('/interrupt', JSON.stringify({ prompt_id: promptId })), [200]))
     },
     cancelJob: async (promptId) => {
       const answer = await post(`/api/jobs/${encodeURIComponent(promptId)}/cancel`, '{}')
       if (answer.status === 404 || answer.status === 405) {
-        await textOf(answer, MAX_ERROR_BYTES)
+        await textOf(answer, short)
         return 'unsupported'
       }
       const said = parse(await textOf(await expect(answer, [200])))
@@ -231,7 +268,7 @@ export function createClient(options: ClientOptions): ComfyClient {
     },
     health: async (signal) => {
       const answer = await exchange('GET', '/health', { signal, withoutKey: true })
-      const text = await textOf(answer, MAX_ERROR_BYTES)
+      const text = await textOf(answer, short)
       try {
         const body = readAnswer(text)
         return isFields(body) && typeof body.status === 'string' && 'queue' in body ? body : undefined
@@ -239,6 +276,8 @@ export function createClient(options: ClientOptions): ComfyClient {
         return undefined
       }
     },
-    close: () => agent.destroy(),
+    close: async () => {
+      await Promise.all([agent.destroy(), fileAgent.destroy()])
+    },
   }
 }

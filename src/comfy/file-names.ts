@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { withoutControl } from './plain.ts'
 
 const RESERVED = /^(con|prn|aux|nul|com\d|lpt\d)$/i
 
@@ -16,10 +17,8 @@ function shortened(name: string): string {
 
 /** One segment of a path from a name that a server gave; undefined where nothing is left of it. */
 function safeSegment(segment: string): string | undefined {
-  const clean = Array.from(segment, (character) =>
-    /[<>:"|?*\\/]/.test(character) || character < ' ' || character === '\u007f' ? '_' : character,
-  )
-    .join('')
+  const clean = withoutControl(segment, '_')
+    .replaceAll(/[<>:"|?*\\/]/g, '_')
     .replace(/[. ]+$/, '') // Windows drops them: `..` and `x.png.` would become other names there
     .replace(/^ +/, '')
   if (clean === '') return undefined

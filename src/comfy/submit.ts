@@ -128,7 +128,8 @@ export async function submitPrompt(options: SubmitOptions): Promise<Submission> 
   const body = promptBody(workflow, { promptId, clientId }, extraData)
   const { status, answer } = await client.submitPrompt(body, { signal, headers: { 'idempotency-key': promptId } })
   if (status === 400) throw refusal(answer, workflow)
-  if (!isFields(answer) || typeof answer.prompt_id !== 'string')
+  // printed, and asked for in paths
+  if (!isFields(answer) || typeof answer.prompt_id !== 'string' || !/^[\w.-]{1,100}$/.test(answer.prompt_id))
     throw notComfy(client, 'it takes a prompt and names no prompt_id')
   const problems = readNodeErrors(answer.node_errors, workflow)
   if (options.strict && problems.length > 0) {

@@ -1,4 +1,5 @@
 import type { ComfyEvent } from './events.ts'
+import { plain } from './plain.ts'
 import { describeNode, type Workflow } from './workflow.ts'
 
 /** What a run tells while it goes on. Nodes are named by id, and by title for people. */
@@ -61,7 +62,7 @@ export function createTracker(
 
   function title(node: string): string {
     const known = workflow?.nodes.get(node)
-    return known ? describeNode(known) : node
+    return known ? describeNode(known) : plain(node, { limit: 40 })
   }
   function fraction(): number {
     let done = finished.size

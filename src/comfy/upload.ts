@@ -3,7 +3,7 @@ import { createReadStream, promises } from 'node:fs'
 import { basename, extname } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
 import { type ComfyClient, viewPath } from './client.ts'
-import { codeOf, notComfy, statusError, transportError } from './client-errors.ts'
+import { codeOf, notComfy, statusError } from './client-errors.ts'
 import { readAnswer } from './json.ts'
 
 export interface UploadOptions {
@@ -88,7 +88,7 @@ export async function uploadFile({ client, path, signal, onBytes }: UploadOption
       `--${boundary}\r\nContent-Disposition: form-data; name="image"; filename="${filename}"\r\nContent-Type: application/octet-stream\r\n\r\n`,
   )
   const tail = Buffer.from(`\r\n--${boundary}--\r\n`)
-  const answer = await client.request('POST', '/upload/image', {
+  const answer = await client.ask('POST', '/upload/image', {
     body: multipart(path, head, tail, size, onBytes),
     headers: {
       'content-type': `multipart/form-data; boundary=${boundary}`,
@@ -96,15 +96,8 @@ export async function uploadFile({ client, path, signal, onBytes }: UploadOption
     },
     signal,
   })
-  let text: string
-  try {
-    text = await answer.body.text()
-  } catch (error) {
-    throw transportError(error, client)
-  }
-  if (answer.status !== 200)
-    throw statusError(client, { status: answer.status, body: text, location: undefined, retryAfter: undefined })
-  return nameIn(text, client)
+  if (answer.status !== 200) throw statusError(client, answer)
+  return nameIn(answer.body, client)
 }
 
 /** `name`, with its subfolder before it, as LoadImage wants it. */

@@ -1,4 +1,6 @@
 import { createClient } from '../comfy/client.ts'
+import { plain } from '../comfy/plain.ts'
+import { readSystemStats } from '../comfy/system-stats.ts'
 import { ComfyAuthError } from '../errors.ts'
 import { showBytes } from './format.ts'
 import type { State } from './state.ts'
@@ -72,7 +74,7 @@ export async function probeServer(target: ServerTarget, timeoutMs: number): Prom
       })
     }
     known = summary
-    const version = versionIn(stats)
+    const version = readSystemStats(stats)?.version ?? null
     const locked = ours ? '' : ' (ComfyUI itself, without comfy-auth in front)'
     return report('ok', said(summary, version, responseSeconds) + locked, { version, devices: devicesIn(stats) })
   } catch (error) {
@@ -118,17 +120,12 @@ function deviceName(name: string | null): string {
   return name?.split(' : ')[0]?.slice(0, 100) ?? 'an unnamed device'
 }
 
-function versionIn(stats: unknown): string | null {
-  const version = fields(fields(stats).system).comfyui_version
-  return typeof version === 'string' && /^[\w.+-]{1,40}$/.test(version) ? version : null
-}
-
 function devicesIn(stats: unknown): ServerDevice[] {
   const devices = fields(stats).devices
   if (!Array.isArray(devices)) return []
   return devices.map(fields).flatMap(({ name, type, vram_total, vram_free }): ServerDevice[] => {
     if (typeof name !== 'string' || typeof type !== 'string') return []
-    return [{ name, type, total: bytes(vram_total), free: bytes(vram_free) }]
+    return [{ name: plain(name), type: plain(type), total: bytes(vram_total), free: bytes(vram_free) }]
   })
 }
 

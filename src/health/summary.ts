@@ -1,3 +1,6 @@
+import { plain } from '../comfy/plain.ts'
+import { readSystemStats } from '../comfy/system-stats.ts'
+
 /** The guide's `/health` document. Bytes; what ComfyUI did not say is null, never 0. */
 export interface Summary {
   readonly status: 'ok' | 'unavailable'
@@ -16,12 +19,11 @@ export const UNAVAILABLE: Summary = {
 
 /**
  * The guide's summary from the parsed bodies of GET /system_stats and GET /prompt, which are anybody's
- * JSON and are read field by field. The device is the first one listed: newer servers list every torch
- * device, primary first. `queue_remaining` counts the running prompt too and ComfyUI has one worker, so
+ * JSON and are read field by field. `queue_remaining` counts the running prompt too and ComfyUI has one worker, so
  * running is 1 of them at most. A body that names no device is no ComfyUI's: `UNAVAILABLE`.
  */
 export function summarise(systemStats: unknown, prompt: unknown): Summary {
-  const device = primaryDevice(systemStats)
+  const device = readSystemStats(systemStats)?.device
   if (device === undefined) return UNAVAILABLE
   const remaining = count(member(member(prompt, 'exec_info'), 'queue_remaining'))
   const running = remaining === null ? null : Math.min(1, remaining)
@@ -31,12 +33,6 @@ export function summarise(systemStats: unknown, prompt: unknown): Summary {
     device: { name: text(member(device, 'name')), type: text(member(device, 'type')) },
     vram: { total: count(member(device, 'vram_total')), free: count(member(device, 'vram_free')) },
   }
-}
-
-function primaryDevice(systemStats: unknown): unknown {
-  const devices = member(systemStats, 'devices')
-  const first: unknown = Array.isArray(devices) ? devices[0] : undefined
-  return typeof first === 'object' && first !== null && text(member(first, 'type')) !== null ? first : undefined
 }
 
 function member(value: unknown, name: string): unknown {
@@ -49,7 +45,8 @@ function count(value: unknown): number | null {
 }
 
 function text(value: unknown): string | null {
-  return typeof value === 'string' && value !== '' ? value : null
+  const shown = typeof value === 'string' ? plain(value, { limit: 200 }) : ''
+  return shown === '' ? null : shown
 }
 
 /** A `/health` answer of somebody's as a Summary; undefined where it has not the guide's shape. */

@@ -170,7 +170,7 @@ test("job: the route's own 404 is told from a server that has no such route", as
 })
 
 describe('checkServer tells apart', () => {
-  const stats = { system: { comfyui_version: '0.33.0' }, devices: [] }
+  const stats = { system: { comfyui_version: '0.33.0' }, devices: [{ name: 'cpu', type: 'cpu' }] }
   const health = { status: 'ok', queue: {}, device: {}, vram: {} }
   const locked: Route = (request, _body, response) =>
     request.headers.authorization === `Bearer ${KEY}` ? stats : void response.writeHead(401).end('{}')
