@@ -4,9 +4,11 @@ import { Args, duration, Flags } from '../cli/flags.ts'
 import { createProgress } from '../cli/progress.ts'
 import { serverFlags } from '../cli/server-flags.ts'
 import { type BatchItem, runBatch, submitBatch } from '../comfy/batch.ts'
+import { requireComfy } from '../comfy/check-server.ts'
 import { createClient } from '../comfy/client.ts'
 import { writeJsonIndented } from '../comfy/json.ts'
 import { prepareOutputDir } from '../comfy/outputs.ts'
+import { plain } from '../comfy/plain.ts'
 import { applySettings, placeFiles } from '../comfy/prepare.ts'
 import { readWorkflowFrom } from '../comfy/read-source.ts'
 import type { RunEvent } from '../comfy/run-prompt.ts'
@@ -149,7 +151,8 @@ Nothing is ever overwritten. Ctrl-C cancels the prompt on the server.`
     const report = (item: BatchItem): void => {
       progress.done()
       for (const problem of item.problems) this.caution(`${describeProblem(problem)} (left out; the rest runs)`)
-      for (const { node, text } of item.texts) this.note(`node ${node}: ${text}`)
+      for (const { node, text } of item.texts)
+        this.note(`node ${plain(node, { limit: 40 })}: ${plain(text, { limit: 20_000, lines: true })}`)
       if (item.status === 'submitted') this.log(item.promptId)
       for (const { path } of item.outputs) if (path !== undefined) this.log(asGiven(path, flags.output))
       if (item.status === 'success' && item.outputs.length === 0)
@@ -157,6 +160,7 @@ Nothing is ever overwritten. Ctrl-C cancels the prompt on the server.`
     }
     try {
       const { signal } = this
+      await requireComfy(client, signal)
       const prompts = variations(await placeFiles(workflow, files, { client, signal, onEvent }), options)
       const common = { client, signal, onEvent, variations: prompts, strict: flags.strict }
       const shallCancel = (): Promise<boolean> => {
