@@ -26,6 +26,8 @@ export abstract class Command extends OclifCommand {
   passthrough: readonly string[] = []
   /** What a command that ends without an error gives back to the shell: `health` has degrees of success. */
   exitCode = 0
+  /** What it does goes on where nobody reads what it prints. */
+  readonly outlivesOutput: boolean = false
   #interrupt: AbortController | undefined
 
   /** Runs it; what main.ts calls. */
@@ -53,6 +55,11 @@ export abstract class Command extends OclifCommand {
   /** Somebody has asked for `signal`. */
   get handlesInterrupts(): boolean {
     return this.#interrupt !== undefined
+  }
+
+  /** Called where stdout could not be written: takes back what is worth nothing unseen, and tells in a sentence what it did. */
+  async undoUnseen(): Promise<string | undefined> {
+    return undefined
   }
 
   /** A line for people beside the result, to stderr, with --json too. */

@@ -1,10 +1,11 @@
 import { Help as OclifHelp } from '@oclif/core/help'
 import type { ErrorKind } from '../errors.ts'
 import { EXIT_CODES } from './exit-codes.ts'
+import { BROKEN_PIPE } from './output.ts'
 
 const MEANINGS: Readonly<Record<ErrorKind, string>> = {
   internal: 'our own fault',
-  usage: 'wrong usage or configuration',
+  usage: 'wrong usage or configuration, or stdout cannot be written',
   refused: "refused by ComfyUI's validation",
   failed: 'failed while running',
   unreachable: 'server unreachable, or not a ComfyUI',
@@ -19,7 +20,7 @@ export function exitCodeRows(): [string, string][] {
     String(EXIT_CODES[kind as ErrorKind]),
     meaning,
   ])
-  return [['0', 'done'], ...rows]
+  return [['0', 'done'], ...rows, [String(BROKEN_PIPE), 'nobody reads what it prints any more (a closed pipe)']]
 }
 
 const ENVIRONMENT: [string, string][] = [

@@ -4,6 +4,7 @@ import { dim, red } from './colour.ts'
 import type { Called, Package } from './dispatch.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import { wantsJson } from './input.ts'
+import { BROKEN_PIPE, lossText, watchOutput } from './output.ts'
 import { type Wording, wordError } from './wording.ts'
 
 function packageRoot(): string {
@@ -40,12 +41,6 @@ function exitOf(error: unknown): number | undefined {
 export async function main(argv: readonly string[], { commands }: MainOptions = {}): Promise<number> {
   const root = packageRoot()
   const pjson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Package
-  if (argv[0] === '--version' || argv[0] === '-v') {
-    process.stdout.write(
-      `${pjson.name} ${pjson.version} (${process.platform}-${process.arch}, Node ${process.version})\n`,
-    )
-    return 0
-  }
   const used = commands === undefined ? pjson : { ...pjson, oclif: { ...pjson.oclif, commands } }
   const json = wantsJson(argv)
   const called: Called = { known: { command: '', flags: [], args: [] }, exitCodes: {}, command: undefined }
@@ -58,20 +53,45 @@ export async function main(argv: readonly string[], { commands }: MainOptions = 
     printStack(error)
     return code
   }
-  const crash = (error: Error) => process.exit(fail(error))
+  /** Ends the process, once what nobody has seen is undone. */
+  const outputLost = async (error: unknown): Promise<never> => {
+    const text = lossText(error)
+    const undone = await called.command?.undoUnseen().catch(fail)
+    if (text === undefined) process.exit(BROKEN_PIPE)
+    const line = typeof undone === 'string' ? `${text} ${undone}` : text
+    process.stderr.write(`${red('Error:', 'stderr')} ${line}\n`)
+    process.exit(called.exitCodes.usage ?? EXIT_CODES.usage)
+  }
+  let ending: Promise<never> | undefined
+  const output = watchOutput((error) => {
+    if (!called.command?.outlivesOutput) ending = outputLost(error)
+  })
+  const crash = (error: Error) => {
+    if (!output.knows(error)) process.exit(fail(error))
+  }
   const interrupt = () => {
     const handled = called.command?.handlesInterrupts || process.listenerCount('SIGINT') > 1
     if (!handled) process.exit(called.exitCodes.interrupted ?? EXIT_CODES.interrupted)
   }
   process.on('uncaughtException', crash)
   process.on('SIGINT', interrupt)
-  try {
+  const run = async (): Promise<number> => {
+    if (argv[0] === '--version' || argv[0] === '-v') {
+      process.stdout.write(
+        `${pjson.name} ${pjson.version} (${process.platform}-${process.arch}, Node ${process.version})\n`,
+      )
+      return 0
+    }
     const { dispatch } = await import('./dispatch.ts') // oclif is slow to load, and --version needs none of it
     const ended = await dispatch(argv, { pjson: used, root, called })
     return typeof ended === 'number' ? ended : say(ended)
-  } catch (error) {
-    return exitOf(error) ?? fail(error)
+  }
+  try {
+    const code = await run().catch((error: unknown) => exitOf(error) ?? fail(error))
+    await output.flushed()
+    return ending === undefined ? code : await ending
   } finally {
+    output.close()
     process.off('uncaughtException', crash)
     process.off('SIGINT', interrupt)
   }

@@ -1,7 +1,7 @@
 import { Command } from '../cli/command.ts'
 import { expiry, Flags, keyOutput, keyring } from '../cli/flags.ts'
 import { paths } from '../files/home.ts'
-import { createKey } from '../keys/lifecycle.ts'
+import { createKey, takeBack } from '../keys/lifecycle.ts'
 import { ROLES } from '../keys/roles.ts'
 
 interface KeygenResult {
@@ -44,11 +44,22 @@ The first key is an admin's; after it a key is a user's unless --role says other
     }),
   }
 
+  #shownOnly: { readonly keyring: string; readonly id: string } | undefined
+
+  override async undoUnseen(): Promise<string | undefined> {
+    if (!this.#shownOnly) return undefined
+    await takeBack(this.#shownOnly.keyring, this.#shownOnly)
+    return 'The key was not recorded.'
+  }
+
   async run(): Promise<KeygenResult> {
     const { flags } = await this.parse(Keygen)
     const { label, role, expires, out, force: overwrite, print } = flags
     const ring = flags['no-keyring'] ? undefined : (flags.keyring ?? paths().keyring)
     const created = await createKey({ label, role, expires, out, overwrite, keyring: ring })
+    if (ring !== undefined && created.id !== undefined && created.path === undefined) {
+      this.#shownOnly = { keyring: ring, id: created.id }
+    }
     for (const warning of created.warnings) this.caution(warning)
     const shown = created.path === undefined || print === true
     const about = [created.id ? `key ${created.id}` : 'recorded nowhere', created.role, created.label]

@@ -41,6 +41,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     },
   ]
   static override takesPassthrough = true
+  override readonly outlivesOutput = true // a log that is full must not open or end the lock
   static override flags = {
     upstream: Flags.string({
       helpValue: 'URL',

@@ -170,6 +170,8 @@ export interface Rotation {
 export interface RotatedKey extends CreatedKey {
   readonly id: string
   readonly replaces: string
+  /** Its record as it was. */
+  readonly replaced: KeyRecord
   readonly oldExpires: Date
 }
 
@@ -199,8 +201,33 @@ export async function rotateKey(keyring: string, wanted: Rotation, clock: Clockw
     const expires = wanted.expires ?? (lifetimeMs === undefined ? undefined : new Date(now.getTime() + lifetimeMs))
     const fresh: KeyRecord = { ...old, id, created: now, expires, digest: digestOf(key) }
     const retired: KeyRecord = { ...old, label: undefined, expires: oldExpires, replacedBy: id }
-    const result = { id, label, role, expires, key, path: wanted.out, warnings, replaces: old.id, oldExpires }
+    const result = {
+      id,
+      label,
+      role,
+      expires,
+      key,
+      path: wanted.out,
+      warnings,
+      replaces: old.id,
+      replaced: old,
+      oldExpires,
+    }
     return { keys: [...replace(keys, retired), fresh], result }
+  })
+}
+
+/** Undoes createKey or rotateKey, whose key nobody has seen: its record goes, and the one that it `replaced` is what it was. */
+export async function takeBack(
+  keyring: string,
+  { id, replaced }: { readonly id: string; readonly replaced?: KeyRecord },
+): Promise<void> {
+  await changeKeyring(keyring, (keys) => {
+    const others = keys.filter((record) => record.id !== id)
+    const result = undefined
+    if (!replaced) return { keys: others, result }
+    const revoked = others.find((record) => record.id === replaced.id)?.revoked // somebody may have, meanwhile
+    return { keys: replace(others, { ...replaced, revoked }), result }
   })
 }
 

@@ -2,7 +2,7 @@ import { Command } from '../../cli/command.ts'
 import { Args, duration, expiry, keyOutput, keyring } from '../../cli/flags.ts'
 import { minuteText } from '../../cli/key-text.ts'
 import { paths } from '../../files/home.ts'
-import { rotateKey } from '../../keys/lifecycle.ts'
+import { type RotatedKey, rotateKey, takeBack } from '../../keys/lifecycle.ts'
 import type { Role } from '../../keys/roles.ts'
 
 const DEFAULT_GRACE_MS = 24 * 3_600_000
@@ -36,16 +36,26 @@ The new key lives as long as the old one was given, unless --expires says otherw
     keyring: keyring(),
   }
 
+  #shownOnly: { readonly keyring: string; readonly rotated: RotatedKey } | undefined
+
+  override async undoUnseen(): Promise<string | undefined> {
+    if (!this.#shownOnly) return undefined
+    await takeBack(this.#shownOnly.keyring, this.#shownOnly.rotated)
+    return 'The old key stays as it was.'
+  }
+
   async run(): Promise<RotateResult> {
     const { args, flags } = await this.parse(KeysRotate)
     const { grace: graceMs = DEFAULT_GRACE_MS, expires, out, force: overwrite } = flags
-    const rotated = await rotateKey(flags.keyring ?? paths().keyring, {
+    const ring = flags.keyring ?? paths().keyring
+    const rotated = await rotateKey(ring, {
       name: args.key,
       graceMs,
       expires,
       out,
       overwrite,
     })
+    if (rotated.path === undefined) this.#shownOnly = { keyring: ring, rotated }
     for (const warning of rotated.warnings) this.caution(warning)
     const shown = rotated.path === undefined || flags.print
     const oldExpires = rotated.oldExpires.toISOString()
