@@ -52,7 +52,8 @@ export function outputTexts(outputs: NodeOutputs): { node: string; text: string 
   )
 }
 
-function unwritable(error: unknown): ComfyAuthError {
+/** `isEarly`: nothing has run yet. */
+function unwritable(error: unknown, isEarly = false): ComfyAuthError {
   if (error instanceof ComfyAuthError) return error
   const code = codeOf(error)
   const reasons: Readonly<Record<string, string>> = {
@@ -61,33 +62,49 @@ function unwritable(error: unknown): ComfyAuthError {
     EROFS: 'it is read-only',
     ENOTDIR: 'a file stands in its place',
     EEXIST: 'a file stands in its place',
+    ENOENT: 'no folder can be made there',
+    EACCES: 'permission denied',
   }
   return new ComfyAuthError(
     'usage',
     `The output folder cannot be written: ${reasons[code] ?? (code || 'permission denied')}.`,
     {
-      remedy: 'Give another with --output DIR. The pictures are still on the server.',
+      remedy: `Give another with --output DIR. ${isEarly ? 'Nothing has run.' : 'The pictures are still on the server.'}`,
       cause: error,
     },
   )
 }
 
+/** As mkdir -p. Node's own `recursive` tries for ever where a folder is there and takes none, as /proc. */
+async function makeFolder(path: string): Promise<void> {
+  const there = await stat(path).catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  })
+  if (there?.isDirectory()) return
+  if (there) throw Object.assign(new Error('not a folder'), { code: 'ENOTDIR' })
+  await makeFolder(dirname(path))
+  await mkdir(path).catch((error: unknown) => {
+    if (codeOf(error) !== 'EEXIST') throw error // somebody else was faster
+  })
+}
+
 /** Makes the folder and looks whether it can be written, before anything runs on a GPU. */
 export async function prepareOutputDir(dir: string): Promise<void> {
+  if (dir === '')
+    throw new ComfyAuthError('usage', 'The output folder has an empty name.', { remedy: 'Give one with --output DIR.' })
   try {
-    await mkdir(dir, { recursive: true })
-    if (!(await stat(dir)).isDirectory())
-      throw new ComfyAuthError('usage', 'The output folder is a file.', { remedy: 'Give a folder with --output DIR.' })
+    await makeFolder(resolve(dir))
     await access(dir, constants.W_OK | constants.X_OK)
   } catch (error) {
-    throw unwritable(error)
+    throw unwritable(error, true)
   }
 }
 
 /** A folder below `dir`. A symbolic link on the way that leads out of it is not followed: the names are the server's. */
 async function folderBelow(dir: string, path: string): Promise<void> {
   const folder = dirname(path)
-  await mkdir(folder, { recursive: true })
+  await makeFolder(folder)
   const [real, root] = await Promise.all([realpath(folder), realpath(dir)])
   if (real !== root && !real.startsWith(root.endsWith(sep) ? root : root + sep)) {
     throw new ComfyAuthError('usage', 'A folder below the output folder is a link that leads out of it.', {

@@ -199,6 +199,19 @@ test('an output folder is made, and one that cannot be is said', async () => {
   }
 })
 
+test.each([
+  ['', 'has an empty name'],
+  ['/proc/none/x', 'no folder can be made there'],
+  ['/dev/null', 'a file stands in its place'],
+])('%j is no output folder, and nothing is said of pictures', async (bad, words) => {
+  const error: unknown = await prepareOutputDir(bad).catch((thrown: unknown) => thrown)
+  expect(error).toMatchObject({
+    kind: 'usage',
+    message: expect.stringContaining(words),
+    remedy: expect.not.stringContaining('pictures'),
+  })
+})
+
 describe('which files count', () => {
   const image = (filename: string, type: string) => ({ filename, subfolder: '', type })
 
