@@ -154,7 +154,11 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     }
     const { signal } = this
     let proxy: RunningProxy | undefined
-    process.on('SIGHUP', () => void proxy?.reload()) // from the start: it would end the process
+    let askedEarly = false
+    process.on('SIGHUP', () => {
+      if (proxy) void proxy.reload()
+      else askedEarly = true
+    })
     const [named = DEFAULT_UPSTREAM, ...more] = flags.upstream ?? []
     if (more.length > 0) {
       throw new ComfyAuthError('usage', 'One serve guards one ComfyUI: --upstream was given more than once.', {
@@ -204,6 +208,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
         socketTotalBytes: flags['socket-buffer-total'],
         log: (line) => this.note(line),
       })
+      if (askedEarly) await proxy.reload()
       await this.#greet(proxy, upstream, keys, flags)
       if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
       this.note(`Stopping: what runs has ${flags.drain / 1_000} s to finish. Once more ends it at once.`)

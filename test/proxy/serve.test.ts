@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -80,7 +80,8 @@ function serve(args: readonly string[], env: Record<string, string> = {}): Run {
 
 /** Starts serve on a free port, and waits until it stands. */
 async function started(args: readonly string[], env: Record<string, string> = {}): Promise<Run & { url: string }> {
-  const run = serve(['serve', '--port', '0', '--upstream', sim.url, ...args], env)
+  const upstream = args.includes('--upstream') ? [] : ['--upstream', sim.url]
+  const run = serve(['serve', '--port', '0', ...upstream, ...args], env)
   const output = await run.says(/Keys: .*|Open to everyone.*/)
   return { ...run, url: /http:\/\/127\.0\.0\.1:\d+(?=\/auth_login|\.$)/m.exec(output)![0] }
 }
@@ -234,6 +235,30 @@ describe('while it runs', () => {
     run.child.kill('SIGHUP')
     await run.says(/Keys were read again: 1 open the door/)
     expect(await status(`${run.url}/queue`, KEY)).toBe(200)
+  })
+
+  test('a SIGHUP before it stands is remembered: a log that logrotate moved away meanwhile is left', async () => {
+    const log = join(mkdtempSync(join(home, 'log-')), 'audit.jsonl')
+    const moved = `
+      import fs from 'node:fs'
+      import { syncBuiltinESMExports } from 'node:module'
+      const { openSync } = fs
+      fs.openSync = (path, ...rest) => {
+        const opened = openSync(path, ...rest)
+        if (path === ${JSON.stringify(log)}) {
+          fs.renameSync(path, path + '.1')
+          process.kill(process.pid, 'SIGHUP')
+        }
+        return opened
+      }
+      syncBuiltinESMExports()`
+    const { url } = await started(
+      // The name has to be looked up: a turn of the event loop, in which the signal comes
+      ['--upstream', `http://localhost:${sim.port}`, '--api-key-file', keyFile(KEY), '--audit-log', log],
+      { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(moved)}` },
+    )
+    expect(await status(`${url}/queue`)).toBe(401)
+    await expect.poll(() => existsSync(log) && readFileSync(log, 'utf8')).toContain('"refusal"')
   })
 
   test('the audit log names who did what, and holds no key', async () => {
