@@ -20,7 +20,7 @@ export function exitCodeRows(): [string, string][] {
     String(EXIT_CODES[kind as ErrorKind]),
     meaning,
   ])
-  return [['0', 'done'], ...rows, [String(BROKEN_PIPE), 'nobody reads what it prints any more (a closed pipe)']]
+  return [['0', 'done'], ...rows, [String(BROKEN_PIPE), 'nobody reads what it prints (a closed pipe)']]
 }
 
 const ENVIRONMENT: [string, string][] = [

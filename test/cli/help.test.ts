@@ -8,6 +8,7 @@ import { afterAll, expect, test } from 'vitest'
 import type { Command } from '../../src/cli/command.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
 import { exitCodeRows, Help } from '../../src/cli/help.ts'
+import { BROKEN_PIPE } from '../../src/cli/output.ts'
 
 const root = join(import.meta.dirname, '../..')
 const { oclif, ...pjson } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -78,5 +79,5 @@ test("README's line of exit codes is the table of --help", () => {
   const line = /Exit codes of all commands but `health`: (.*?)\. /.exec(readme)?.[1] ?? ''
   const rows = line.split(', ').map((part) => part.split(/ (.*)/).slice(0, 2))
   expect(rows).toEqual(exitCodeRows().map(([code, meaning]) => [code, meaning.split(/,| \(/)[0]]))
-  expect(rows.map(([code]) => Number(code))).toEqual([0, ...Object.values(EXIT_CODES)])
+  expect(rows.map(([code]) => Number(code))).toEqual([0, ...Object.values(EXIT_CODES), BROKEN_PIPE])
 })

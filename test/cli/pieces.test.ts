@@ -4,6 +4,7 @@ import { splitCommand } from '../../src/cli/dispatch.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
 import { exitCodeRows } from '../../src/cli/help.ts'
 import { nearest } from '../../src/cli/nearest.ts'
+import { BROKEN_PIPE } from '../../src/cli/output.ts'
 import { createProgress } from '../../src/cli/progress.ts'
 import { renderTable, textWidth } from '../../src/cli/table.ts'
 
@@ -31,7 +32,7 @@ test('the longest run of words that names a command is the command', () => {
 })
 
 test('every exit code has its meaning in the help', () => {
-  expect(exitCodeRows().map(([code]) => Number(code))).toEqual([0, ...Object.values(EXIT_CODES)])
+  expect(exitCodeRows().map(([code]) => Number(code))).toEqual([0, ...Object.values(EXIT_CODES), BROKEN_PIPE])
 })
 
 test('the nearest words are offered, the nearest first, and none for what is far off', () => {
