@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { constants, createReadStream, promises } from 'node:fs'
 import { basename, dirname, join, resolve, sep } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
+import { makeDir } from '../files/make-dir.ts'
 import type { ComfyClient, FileRef, OpenAnswer } from './client.ts'
 import { codeOf, interrupted, transportError } from './client-errors.ts'
 import { alternatives, localPath } from './file-names.ts'
 import type { NodeOutputs } from './lookup.ts'
 import { plain } from './plain.ts'
 
-const { access, link, lstat, mkdir, open, realpath, rename, stat, unlink } = promises
+const { access, link, lstat, open, realpath, rename, unlink } = promises
 type FileHandle = promises.FileHandle
 
 /** A file that a node put out, as the server names it. */
@@ -75,26 +76,12 @@ function unwritable(error: unknown, isEarly = false): ComfyAuthError {
   )
 }
 
-/** As mkdir -p. Node's own `recursive` tries for ever where a folder is there and takes none, as /proc. */
-async function makeFolder(path: string): Promise<void> {
-  const there = await stat(path).catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return undefined
-    throw error
-  })
-  if (there?.isDirectory()) return
-  if (there) throw Object.assign(new Error('not a folder'), { code: 'ENOTDIR' })
-  await makeFolder(dirname(path))
-  await mkdir(path).catch((error: unknown) => {
-    if (codeOf(error) !== 'EEXIST') throw error // somebody else was faster
-  })
-}
-
 /** Makes the folder and looks whether it can be written, before anything runs on a GPU. */
 export async function prepareOutputDir(dir: string): Promise<void> {
   if (dir === '')
     throw new ComfyAuthError('usage', 'The output folder has an empty name.', { remedy: 'Give one with --output DIR.' })
   try {
-    await makeFolder(resolve(dir))
+    makeDir(resolve(dir))
     await access(dir, constants.W_OK | constants.X_OK)
   } catch (error) {
     throw unwritable(error, true)
@@ -104,7 +91,7 @@ export async function prepareOutputDir(dir: string): Promise<void> {
 /** A folder below `dir`. A symbolic link on the way that leads out of it is not followed: the names are the server's. */
 async function folderBelow(dir: string, path: string): Promise<void> {
   const folder = dirname(path)
-  await makeFolder(folder)
+  makeDir(folder)
   const [real, root] = await Promise.all([realpath(folder), realpath(dir)])
   if (real !== root && !real.startsWith(root.endsWith(sep) ? root : root + sep)) {
     throw new ComfyAuthError('usage', 'A folder below the output folder is a link that leads out of it.', {

@@ -1,8 +1,8 @@
-import { mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { isAbsolute, join } from 'node:path'
+import { isAbsolute, join, resolve } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
 import { errorCode, errorText } from './errno.ts'
+import { makeDir } from './make-dir.ts'
 import { restrictToOwner } from './windows-acl.ts'
 
 const NAME = 'comfy-auth'
@@ -83,8 +83,7 @@ export function paths(around = here()): Paths {
  */
 export function ensureDir(dir: string): void {
   try {
-    const made = mkdirSync(dir, { recursive: true, mode: 0o700 })
-    if (made !== undefined) restrictToOwner(dir)
+    if (makeDir(resolve(dir), 0o700)) restrictToOwner(dir)
   } catch (error) {
     throw new ComfyAuthError('usage', `A folder for our files cannot be made: ${errorText(error)}.`, {
       remedy:

@@ -79,3 +79,7 @@ test('on Windows a new folder is closed to all but its owner, elsewhere icacls i
     throw new Error('no icacls here')
   })
 })
+
+test('a folder where none can be made is one line, and not tried for ever', () => {
+  expect(() => ensureDir('/proc/none/x')).toThrow('A folder for our files cannot be made: no such file or folder.')
+})
