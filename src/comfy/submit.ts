@@ -58,11 +58,18 @@ function wording(error: Fields, input: string | undefined): string {
 
 /** `node_errors` of an answer of POST /prompt, by the titles of the workflow. */
 export function readNodeErrors(nodeErrors: unknown, workflow: Workflow): NodeProblem[] {
+  const cycles = new Set<unknown>() // each node of a cycle brings the whole of it
   return Object.entries(isFields(nodeErrors) ? nodeErrors : {}).flatMap(([id, value]) => {
     const known = workflow.nodes.get(id)
     const errors = isFields(value) && Array.isArray(value.errors) ? value.errors.filter(isFields) : []
     const title = known ? describeNode(known) : plain(id, { limit: 40 })
-    return errors.map((error) => {
+    const news = errors.filter(({ type, details }) => {
+      if (type !== 'dependency_cycle') return true
+      const isNew = !cycles.has(details)
+      cycles.add(details)
+      return isNew
+    })
+    return news.map((error) => {
       const info = isFields(error.extra_info) ? error.extra_info : {}
       const input = typeof info.input_name === 'string' ? plain(info.input_name, { limit: 60 }) : undefined
       return { node: id, title, input, message: wording(error, input) }

@@ -110,6 +110,14 @@ describe.each(ways)('$way', ({ prepare }) => {
     expect(sent?.body.text).toContain(serialise(setInput(picture, '3.cfg=7.50')))
   })
 
+  test('a cycle is said once, whole', async () => {
+    const node = (link: string) => ({ class_type: 'ImageInvert', inputs: { image: [link, 0] } })
+    const save = { class_type: 'SaveImage', inputs: { images: ['1', 0], filename_prefix: 'x' } }
+    const prompt = readWorkflow(JSON.stringify({ 1: node('2'), 2: node('1'), 3: save }))
+    const error: unknown = await runPrompt({ client, prompt }).catch((thrown: unknown) => thrown)
+    expect((error as Error).message.match(/Dependency cycle detected: 1 \(ImageInvert\) -> 2/g)).toHaveLength(1)
+  })
+
   test('a refusal names node and input', async () => {
     const bad = setInput(setInput(picture, '3.steps=0'), '5.width=99999')
     await expect(run(bad)).rejects.toMatchObject({
