@@ -49,8 +49,11 @@ export function numberFrom(text: string): JsonNumber | undefined {
   return NUMBER.exec(text)?.[0] === text ? { source: text } : undefined
 }
 
-/** Reads one JSON document. Of equal names in one object the last counts, as Python has it. @throws {JsonSyntaxError} */
-export function parseJson(text: string): Json {
+/**
+ * Reads one JSON document. Of equal names in one object the last counts, as Python has it; with `unique` they are an error.
+ * @throws {JsonSyntaxError}
+ */
+export function parseJson(text: string, { unique = false }: { readonly unique?: boolean } = {}): Json {
   let at = 0
 
   function fail(what: string): never {
@@ -102,7 +105,9 @@ export function parseJson(text: string): Json {
     else
       for (;;) {
         if (next() !== '"') fail('expected a name in double quotes')
+        const start = at
         const name = string()
+        if (unique && members.has(name)) throw new JsonSyntaxError('a name stands twice in one object', text, start)
         if (next() !== ':') fail('expected ":"')
         at += 1
         members.set(name, value(depth))

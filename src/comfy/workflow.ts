@@ -39,7 +39,7 @@ function unusable(message: string, remedy = EXPORT): ComfyAuthError {
 function parseText(text: string, name: string): Json {
   if (text.trim() === '') throw unusable(`${name} is empty.`)
   try {
-    return parseJson(text)
+    return parseJson(text, { unique: true }) // a node of the same id as another would be lost
   } catch (error) {
     if (!(error instanceof JsonSyntaxError)) throw error
     throw unusable(

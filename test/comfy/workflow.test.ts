@@ -142,3 +142,10 @@ test('a title cannot drive the terminal', () => {
   const odd = readWorkflow('{"1":{"class_type":"A","_meta":{"title":"x\\u001b[2Jy"}}}')
   expect(describeNode(odd.nodes.get('1')!)).toBe('1 "x [2Jy" (A)')
 })
+
+test.each([
+  ['{"1": {"class_type": "A", "inputs": {}}, "1": {"class_type": "B", "inputs": {}}}', 'at line 1, column 42'],
+  ['{"1": {"class_type": "A", "inputs": {"x": 1,\n"x": 2}}}', 'at line 2, column 1'],
+])('of two nodes or inputs of one name none is lost in silence: %s', (text, place) => {
+  expect(words(() => readWorkflow(text))).toContain(`a name stands twice in one object ${place}`)
+})
