@@ -23,8 +23,10 @@ export async function cancelJob(options: {
   readonly job: Job
   readonly nowMs: number
   readonly connect: () => Promise<Canceller>
+  /** The owner's word that the server is gone for good: it is not asked. */
+  readonly lost?: boolean
 }): Promise<Cancelled> {
-  const { store, job, nowMs, connect } = options
+  const { store, job, nowMs, connect, lost = false } = options
   const { id } = job
   const short = shortId(id)
   if (!(await store.requestCancel(id, nowMs))) {
@@ -38,11 +40,19 @@ export async function cancelJob(options: {
   const status = (await store.get(id))!.status
   if (status.state === 'cancelled') return 'cancelled'
   if (status.state !== 'sending' && status.state !== 'submitted' && status.state !== 'running') return 'cancelling'
+  if (lost) {
+    if (await store.move({ id, from: status.state, to: { state: 'cancelled' }, nowMs })) return 'cancelled'
+    return 'cancelling'
+  }
   const server = await connect()
   if (server.url !== status.server) {
-    throw new ComfyAuthError('usage', `Job ${short} went to ${status.server}, which is not the server asked now.`, {
-      remedy: `Name it: \`comfy-auth queue cancel ${short} --url ${status.server}\`.`,
-    })
+    throw new ComfyAuthError(
+      'usage',
+      `Job ${short} went to ${status.server}, which is not the server asked now. It is only marked.`,
+      {
+        remedy: `Name it: \`comfy-auth queue cancel ${short} --url ${status.server}\`. If that one is gone for good, add --lost.`,
+      },
+    )
   }
   await server.cancel(id)
   const sight = await server.look(id)

@@ -1,3 +1,4 @@
+import { requireComfy } from '../comfy/check-server.ts'
 import type { ComfyClient, OpenAnswer } from '../comfy/client.ts'
 import { codeOf, statusError, transportError } from '../comfy/client-errors.ts'
 import { isObject, parseJson, readAnswer } from '../comfy/json.ts'
@@ -18,11 +19,12 @@ const NO_CONNECTION =
   /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|CERT_.*|DEPTH_ZERO_.*|SELF_SIGNED_.*|UNABLE_TO_.*|ERR_TLS_.*|ERR_SSL_.*)$/
 
 /**
- * Statuses that say the prompt was turned away before ComfyUI saw it: redirects, no such route, no leave, no upstream. Not
- * 502 and 504: behind those the prompt may have arrived, and not 500.
+ * Statuses that say the prompt was turned away before ComfyUI saw it: redirects, no such route or method, no leave, no
+ * upstream. Not 502 and 504: behind those the prompt may have arrived; not 408 and 409, which a proxy may say of a request that
+ * went on; and not 500.
  */
 function wasTurnedAway(status: number): boolean {
-  return (status >= 300 && status < 400) || [401, 403, 404, 405, 421, 429, 503].includes(status)
+  return (status >= 300 && status < 500 && status !== 408 && status !== 409) || status === 501 || status === 503
 }
 
 /** How long a socket may take to open before the prompt is sent without it. */
@@ -54,7 +56,7 @@ export function comfyServer(client: ComfyClient, { pollMs }: { readonly pollMs?:
     const location = header('location')
     const error = statusError(client, { status, body, location, retryAfter: header('retry-after') })
     if (status === 413) return { kind: 'refused', reason: error.message }
-    if (wasTurnedAway(status)) return { kind: 'not-sent', error }
+    if (status !== 400 && wasTurnedAway(status)) return { kind: 'not-sent', error }
     if (status !== 200 && status !== 400) return { kind: 'doubtful', error }
     const answer = readAnswer(body) as { readonly prompt_id?: unknown; readonly node_errors?: unknown } | null
     if (status === 400) return { kind: 'refused', reason: refusal(answer, workflow).message }
@@ -72,6 +74,7 @@ export function comfyServer(client: ComfyClient, { pollMs }: { readonly pollMs?:
     async prepare(job) {
       read(job) // a workflow that cannot be read must not fail half-way
       await prepareOutputDir(job.output)
+      await requireComfy(client)
       const socket = openSocket({ client, clientId: job.id })
       sockets.set(job.id, socket)
       await socket.ready(SOCKET_WAIT_MS)

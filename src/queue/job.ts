@@ -57,7 +57,7 @@ export interface Job extends NewJob {
 }
 
 const NEXT: Readonly<Record<JobState, readonly JobState[]>> = {
-  queued: ['sending', 'cancelled'],
+  queued: ['queued', 'sending', 'cancelled'], // to itself with the reason why it was not sent
   sending: ['queued', 'submitted', 'running', 'done', 'failed', 'refused', 'cancelled', 'unknown'],
   submitted: ['running', 'done', 'failed', 'cancelled', 'unknown'],
   running: ['done', 'failed', 'cancelled', 'unknown'],

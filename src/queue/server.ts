@@ -29,7 +29,10 @@ export interface FollowEvent {
 /** What the worker asks of a ComfyUI. Each promise may fail with a ComfyAuthError: then nothing has been learnt. */
 export interface Server {
   readonly url: string
-  /** All that can be done before the job counts as being sent; fails with `usage` where its folder cannot be written. */
+  /**
+   * All that can be done before the job counts as being sent; fails with `usage` where its folder cannot be written, and
+   * otherwise where no ComfyUI answers that takes the key.
+   */
   prepare(job: Job): Promise<void>
   send(job: Job): Promise<Sent>
   look(id: string): Promise<Sight>

@@ -140,7 +140,14 @@ export async function work(options: WorkOptions): Promise<WorkResult> {
   }
 
   async function deliver(job: Job): Promise<void> {
-    await server.prepare(job)
+    try {
+      await server.prepare(job)
+    } catch (error) {
+      if (error instanceof ComfyAuthError && error.kind !== 'usage') {
+        await move(job, 'queued', { state: 'queued', reason: error.message })
+      }
+      throw error
+    }
     if (!(await move(job, 'queued', { state: 'sending', server: server.url }))) return
     const sent = await server.send(job)
     switch (sent.kind) {

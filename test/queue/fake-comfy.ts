@@ -43,6 +43,8 @@ export async function fakeComfy(onPrompt: OnPrompt = (_id, _response, take) => t
       send(response, 200, looks.has(id) ? { [id]: entry } : {})
     } else if (pathname === '/view') {
       response.end(`picture of ${searchParams.get('filename')}`)
+    } else if (pathname === '/system_stats') {
+      send(response, 200, { system: {}, devices: [{ name: 'cpu', type: 'cpu' }] })
     } else if (pathname === '/queue') {
       send(response, 200, { queue_running: [], queue_pending: [] })
     } else send(response, 404, {})

@@ -28,6 +28,7 @@ export default class QueueCancel extends Command {
   ]
   static override args = { id: Args.string({ required: true, description: "the job's id, or its beginning" }) }
   static override flags = {
+    lost: Flags.boolean({ description: 'the server it was sent to is gone for good, and is not asked' }),
     ...serverFlags,
     queue: Flags.string({ helpValue: 'FILE', description: 'the queue [default: queue.db in the data folder]' }),
   }
@@ -44,7 +45,7 @@ export default class QueueCancel extends Command {
     }
     try {
       const job = await findJob(store, args.id)
-      const result = await cancelJob({ store, job, nowMs: Date.now(), connect })
+      const result = await cancelJob({ store, job, nowMs: Date.now(), connect, lost: flags.lost })
       this.log(`Job ${shortId(job.id)} (${job.label}) ${SAID[result]}.`)
       return { id: job.id, result }
     } finally {

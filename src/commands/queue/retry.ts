@@ -20,6 +20,7 @@ A job that is unknown may have run: to retry it is your word that it may run twi
   ]
   static override args = { id: Args.string({ required: true, description: "the job's id, or its beginning" }) }
   static override flags = {
+    lost: Flags.boolean({ description: 'the server it was sent to is gone for good: it may run twice' }),
     queue: Flags.string({ helpValue: 'FILE', description: 'the queue [default: queue.db in the data folder]' }),
   }
 
@@ -29,7 +30,7 @@ A job that is unknown may have run: to retry it is your word that it may run twi
     try {
       const job = await findJob(store, args.id)
       const id = randomUUID()
-      await retryJob(store, job, { id, nowMs: Date.now() })
+      await retryJob(store, job, { id, nowMs: Date.now(), lost: flags.lost })
       if (!this.jsonEnabled()) this.note(`Job ${shortId(job.id)} (${job.label}) is queued again as:`)
       this.log(id)
       return { id, retryOf: job.id }

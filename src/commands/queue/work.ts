@@ -12,7 +12,7 @@ import { comfyServer } from '../../queue/comfy-server.ts'
 import { describeJob, type JobDescription, shortId } from '../../queue/describe.ts'
 import type { Job, JobState, JobStatus } from '../../queue/job.ts'
 import { thisWorker } from '../../queue/lease.ts'
-import { openStore } from '../../queue/store.ts'
+import { openStore, type Store } from '../../queue/store.ts'
 import { type WorkEvent, type WorkResult, work } from '../../queue/worker.ts'
 
 interface Summary {
@@ -122,7 +122,7 @@ Ends with 4 where a job failed or is unknown, with 3 where one was refused, with
       await printed
       if (signal.aborted && !this.#streams) throw signal.reason
       this.exitCode = signal.aborted ? 130 : exitCodeOf(result)
-      if (flags.once && !json && jobs.length === 0) this.note('There is nothing to send.')
+      if (flags.once && !json) this.#tellOfRest(jobs.length, await elsewhere(store, client.url))
       return { jobs, held: result.held }
     } finally {
       await printed
@@ -132,12 +132,32 @@ Ends with 4 where a job failed or is unknown, with 3 where one was refused, with
     }
   }
 
+  #tellOfRest(ended: number, others: ReadonlyMap<string, number>): void {
+    for (const [server, count] of others) {
+      const jobs = count === 1 ? '1 job that was sent there waits' : `${count} jobs that were sent there wait`
+      this.note(
+        `${jobs} for ${server}: \`queue work --url\` with it; if it is gone for good, \`queue retry ID --lost\`.`,
+      )
+    }
+    if (ended === 0 && others.size === 0) this.note('There is nothing to send.')
+  }
+
   #print(job: JobDescription): void {
     const paint = PAINT[job.state] ?? String
     const why = job.retriedAs ? `${job.reason} Tried again as ${shortId(job.retriedAs)}.` : job.reason
     this.log(`${shortId(job.id)}  ${paint(job.state.padEnd(9))}  ${job.label}${why ? `: ${why}` : ''}`)
     for (const path of job.outputs) this.log(`  ${path}`)
   }
+}
+
+/** Jobs whose fate another server alone can tell, counted by server. */
+async function elsewhere(store: Store, url: string): Promise<ReadonlyMap<string, number>> {
+  const counts = new Map<string, number>()
+  for (const { status } of await store.list({ states: ['sending', 'submitted', 'running'] })) {
+    if (!('server' in status) || status.server === undefined || status.server === url) continue
+    counts.set(status.server, (counts.get(status.server) ?? 0) + 1)
+  }
+  return counts
 }
 
 function nameOf(job: Job): string {
