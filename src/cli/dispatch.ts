@@ -42,6 +42,12 @@ export function splitCommand(argv: readonly string[], ids: readonly string[]): S
   return { id: undefined, words, rest: argv }
 }
 
+/** `-h` and `help COMMAND` are what many type for `--help`. */
+function askedInFull(argv: readonly string[]): readonly string[] {
+  if (argv[0] === 'help') return [...argv.slice(1), '--help']
+  return argv.map((token) => (token === '-h' ? '--help' : token))
+}
+
 /** Without plugins: oclif would load what a package.json in the data folder names. */
 const PLAIN = { userPlugins: false, devPlugins: false, logger: SILENT }
 
@@ -81,7 +87,7 @@ async function run(
 export async function dispatch(argv: readonly string[], line: Line): Promise<number | Wording> {
   const { pjson, root, called } = line
   const end = argv.indexOf('--')
-  const head = end < 0 ? argv : argv.slice(0, end)
+  const head = askedInFull(end < 0 ? argv : argv.slice(0, end))
   const tail = end < 0 ? [] : argv.slice(end + 1)
 
   const manifest = head.includes('--help') ? undefined : readManifest(root, pjson)

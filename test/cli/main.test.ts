@@ -181,3 +181,10 @@ test('bin/dev.js runs the same from the sources', async () => {
   await once(child, 'close')
   expect(stdout).toMatch(/^comfy_\w{49}\n$/)
 })
+
+test('-h and help COMMAND are --help', async () => {
+  const { stdout } = await runCli(['keys', 'list', '--help'])
+  expect(await runCli(['keys', 'list', '-h'])).toMatchObject({ stdout, exitCode: 0 })
+  expect(await runCli(['help', 'keys', 'list'])).toMatchObject({ stdout, exitCode: 0 })
+  expect(await runCli(['help'])).toMatchObject({ stdout: (await runCli(['--help'])).stdout, exitCode: 0 })
+})
