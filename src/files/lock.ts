@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { ComfyAuthError } from '../errors.ts'
 import { errorText } from './errno.ts'
 
@@ -29,15 +29,30 @@ export async function withLock<T>(
   { name = 'the keyring', patienceMs = PATIENCE_MS }: LockOptions = {},
 ): Promise<T> {
   const { DatabaseSync } = await import('node:sqlite') // slow to load, and most commands write nothing
+  let regular = false
   try {
-    closeSync(openSync(path, constants.O_CREAT | constants.O_RDWR | (constants.O_NOFOLLOW ?? 0), 0o600))
+    const { O_CREAT, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants
+    const descriptor = openSync(path, O_CREAT | O_RDWR | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0), 0o600)
+    regular = fstatSync(descriptor).isFile()
+    closeSync(descriptor)
   } catch (error) {
     throw new ComfyAuthError('usage', `The lock file of ${name} cannot be opened: ${errorText(error)}.`, {
       remedy: `Let this user write the folder that holds ${name}.`,
       cause: error,
     })
   }
-  const database = new DatabaseSync(path)
+  const damaged = (what: string, cause?: unknown) =>
+    new ComfyAuthError('usage', `The lock file of ${name} is ${what}.`, {
+      remedy: `Delete the .lock file beside ${name}: it holds no data.`,
+      cause,
+    })
+  if (!regular) throw damaged('not a regular file')
+  let database: InstanceType<typeof DatabaseSync>
+  try {
+    database = new DatabaseSync(path)
+  } catch (error) {
+    throw damaged('damaged', error)
+  }
   try {
     // Tries and sleeps rather than letting SQLite wait: that would block the very caller in this process that holds it.
     for (const start = performance.now(); ; await wait(2 + 15 * Math.random())) {
@@ -45,12 +60,7 @@ export async function withLock<T>(
         database.exec('BEGIN EXCLUSIVE')
         break
       } catch (error) {
-        if (!isBusy(error)) {
-          throw new ComfyAuthError('usage', `The lock file of ${name} is damaged.`, {
-            remedy: `Delete the .lock file beside ${name}: it holds no data.`,
-            cause: error,
-          })
-        }
+        if (!isBusy(error)) throw damaged('damaged', error)
         if (performance.now() - start > patienceMs) {
           throw new ComfyAuthError('timeout', `Another process has held ${name} for too long.`, {
             remedy: 'Try again; if it stays so, look for a stopped comfy-auth process and end it.',

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -46,6 +46,15 @@ test('a lock file that is no database is one line, and stays', async () => {
   const path = join(temporaryFolder(), 'a.lock')
   writeFileSync(path, 'x'.repeat(5000))
   await expect(withLock(path, () => 'mine')).rejects.toThrow('The lock file of the keyring is damaged.')
+})
+
+test('a lock file that is a pipe is one line, and is not waited for', async () => {
+  const path = join(temporaryFolder(), 'a.lock')
+  execFileSync('mkfifo', [path])
+  await expect(withLock(path, () => 'mine')).rejects.toMatchObject({
+    kind: 'usage',
+    message: 'The lock file of the keyring is not a regular file.',
+  })
 })
 
 test('a folder that cannot be written is one line', async () => {
