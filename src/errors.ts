@@ -27,10 +27,17 @@ export class ComfyAuthError extends Error {
   override readonly name = 'ComfyAuthError'
   readonly kind: ErrorKind
   readonly remedy: string
+  /** What `--json` tells beside them, for scripts. */
+  readonly details: Readonly<Record<string, string>>
 
-  constructor(kind: ErrorKind, message: string, options: { readonly remedy: string; readonly cause?: unknown }) {
+  constructor(
+    kind: ErrorKind,
+    message: string,
+    options: { readonly remedy: string; readonly cause?: unknown; readonly details?: Readonly<Record<string, string>> },
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.kind = kind
     this.remedy = options.remedy
+    this.details = options.details ?? {}
   }
 }

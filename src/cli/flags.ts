@@ -129,7 +129,12 @@ export const keyring = () => string({ helpValue: 'FILE', description: 'another k
 
 /** Where a new key goes: the same three flags for all that make one. */
 export const keyOutput = {
-  out: string({ helpValue: 'FILE', description: 'write the key to FILE, mode 0600, instead of to stdout' }),
+  out: string({ helpValue: 'FILE', description: 'write the key to FILE, mode 0600, instead of to stdout, which is -' }),
   force: boolean({ dependsOn: ['out'], description: 'replace FILE where it exists' }),
   print: boolean({ dependsOn: ['out'], description: 'print the key too' }),
+}
+
+/** The file that --out names; undefined for stdout. */
+export function fileOf(out: string | undefined): string | undefined {
+  return out === '-' ? undefined : out
 }

@@ -18,8 +18,8 @@ export interface MainOptions {
   readonly commands?: string
 }
 
-function print({ kind, message, hint }: Wording, json: boolean): void {
-  if (json) process.stdout.write(`${JSON.stringify({ error: { code: kind, message, hint } }, null, 2)}\n`)
+function print({ kind, message, hint, details }: Wording, json: boolean): void {
+  if (json) process.stdout.write(`${JSON.stringify({ error: { code: kind, message, hint, ...details } }, null, 2)}\n`)
   else process.stderr.write(`${red('Error:', 'stderr')} ${message}\n${dim(hint, 'stderr')}\n`)
 }
 

@@ -9,6 +9,8 @@ export interface Wording {
   readonly kind: ErrorKind
   readonly message: string
   readonly hint: string
+  /** For JSON alone. */
+  readonly details?: Readonly<Record<string, string>>
 }
 
 /** What is known of the command that was called, for suggestions. */
@@ -92,7 +94,7 @@ function isInterrupt(error: Error): boolean {
 export function wordError(error: unknown, known: Known): Wording {
   const inner = error instanceof WrappedError ? error.inner : error
   if (inner instanceof ComfyAuthError) {
-    return { kind: inner.kind, message: redact(inner.message), hint: redact(inner.remedy) }
+    return { kind: inner.kind, message: redact(inner.message), hint: redact(inner.remedy), details: inner.details }
   }
   if (inner instanceof Error) {
     if (isInterrupt(inner)) return { kind: 'interrupted', message: 'Interrupted.', hint: 'Run it again when you like.' }

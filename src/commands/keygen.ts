@@ -1,5 +1,5 @@
 import { Command } from '../cli/command.ts'
-import { expiry, Flags, keyOutput, keyring } from '../cli/flags.ts'
+import { expiry, Flags, fileOf, keyOutput, keyring } from '../cli/flags.ts'
 import { paths } from '../files/home.ts'
 import { createKey, takeBack } from '../keys/lifecycle.ts'
 import { ROLES } from '../keys/roles.ts'
@@ -17,7 +17,7 @@ export default class Keygen extends Command {
   static override summary = 'Make an API key and record it in the keyring.'
   static override description =
     `The key is shown once and kept nowhere: the keyring holds its SHA-256, which opens nothing.
-The first key is an admin's; after it a key is a user's unless --role says otherwise.`
+Without --role it is an admin's while the keyring holds no live admin key, else a user's.`
   static override examples = [
     { description: 'The first key, on the screen:', command: '<%= config.bin %> keygen' },
     {
@@ -33,13 +33,13 @@ The first key is an admin's; after it a key is a user's unless --role says other
   static override flags = {
     label: Flags.string({ helpValue: 'NAME', description: 'who or what will hold the key' }),
     role: Flags.option({ options: ROLES })({
-      description: 'what the key may do [default: admin for the first key, then user]',
+      description: 'what the key may do [default: admin while there is no live admin, else user]',
     }),
     expires: expiry({ description: 'when it stops working: 90d, 24h or 2027-01-31 [default: never]' }),
     ...keyOutput,
     keyring: keyring(),
     'no-keyring': Flags.boolean({
-      exclusive: ['keyring', 'role', 'expires'],
+      exclusive: ['keyring', 'label', 'role', 'expires'],
       description: 'record it nowhere: for --api-key-file on another machine',
     }),
   }
@@ -54,7 +54,8 @@ The first key is an admin's; after it a key is a user's unless --role says other
 
   async run(): Promise<KeygenResult> {
     const { flags } = await this.parse(Keygen)
-    const { label, role, expires, out, force: overwrite, print } = flags
+    const { label, role, expires, force: overwrite, print } = flags
+    const out = fileOf(flags.out)
     const ring = flags['no-keyring'] ? undefined : (flags.keyring ?? paths().keyring)
     const created = await createKey({ label, role, expires, out, overwrite, keyring: ring })
     if (ring !== undefined && created.id !== undefined && created.path === undefined) {

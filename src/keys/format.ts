@@ -41,6 +41,11 @@ export function parseKey(text: string): ParsedKey {
   return checksum(body) === text.slice(-CHECKSUM_LENGTH) ? { kind: 'ok' } : { kind: 'bad-checksum' }
 }
 
+/** Long enough to be one of ours, whole, mistyped or cut, wherever in the text it stands. */
+export function holdsKey(text: string): boolean {
+  return /comfy_[0-9A-Za-z]{30,}/.test(text)
+}
+
 /** Keys, session cookies and storage tokens by their prefix, cut and mistyped ones too. */
 const SECRETS = /comfy([st]?)_[0-9A-Za-z]{8,}/g
 

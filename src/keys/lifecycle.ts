@@ -3,7 +3,7 @@ import { customAlphabet } from 'nanoid'
 import { ComfyAuthError } from '../errors.ts'
 import { othersCanWrite, writePrivate } from '../files/private.ts'
 import { type Digest, digestOf } from './digest.ts'
-import { makeKey, parseKey } from './format.ts'
+import { holdsKey, makeKey, parseKey } from './format.ts'
 import { changeKeyring, isLabel, type KeyRecord } from './keyring.ts'
 import type { Role } from './roles.ts'
 
@@ -58,7 +58,9 @@ export interface NewKey {
 }
 
 function checkLabel(label: string | undefined): void {
-  if (label === undefined || isLabel(label)) return
+  if (label === undefined) return
+  if (holdsKey(label)) throw labelIsKey()
+  if (isLabel(label)) return
   throw new ComfyAuthError(
     'usage',
     'The label is not a text of 1 to 64 characters in one line, without blanks around it.',
@@ -68,8 +70,18 @@ function checkLabel(label: string | undefined): void {
   )
 }
 
+function labelIsKey(): ComfyAuthError {
+  return new ComfyAuthError('usage', 'The label holds a key.', {
+    remedy: 'Logs and lists show labels: name who holds the key, as in --label ci.',
+  })
+}
+
+/** Neither a key of the keyring, nor another live key's label. */
 function checkLabelIsFree(label: string | undefined, keys: readonly KeyRecord[], now: Date): void {
-  if (label === undefined || !keys.some((record) => record.label === label && isLive(record, now))) return
+  if (label === undefined) return
+  const digest = digestOf(label)
+  if (keys.some((record) => record.digest === digest)) throw labelIsKey()
+  if (!keys.some((record) => record.label === label && isLive(record, now))) return
   throw new ComfyAuthError('usage', 'A live key has this label already.', {
     remedy: 'Choose another label, or revoke that key first: `comfy-auth keys revoke LABEL`.',
   })
@@ -119,12 +131,18 @@ export async function createKey(wanted: NewKey, clock: Clockwork = CLOCK): Promi
   })
 }
 
-/** The one record with this id, or else the live one with this label; where only dead ones have the label, the newest. */
+/** The one record with this id, or else the live one with this label; where only dead ones have the label, the newest. Throws `usage` where several live ones have it. */
 export function findRecord(keys: readonly KeyRecord[], name: string, now: Date): KeyRecord {
   const byId = keys.find((record) => record.id === name)
   if (byId) return byId
   const labelled = keys.filter((record) => record.label === name)
-  const found = labelled.find((record) => isLive(record, now)) ?? labelled.at(-1)
+  const [live, another] = labelled.filter((record) => isLive(record, now))
+  if (another) {
+    throw new ComfyAuthError('usage', 'Several live keys have this label.', {
+      remedy: 'Name the key by its id: `comfy-auth keys list` shows it.',
+    })
+  }
+  const found = live ?? labelled.at(-1)
   if (found) return found
   throw new ComfyAuthError('usage', 'No key in the keyring has this id or label.', {
     remedy: 'See them all: `comfy-auth keys list`.',
@@ -233,14 +251,14 @@ export async function takeBack(
 
 export interface ImportedKeys {
   readonly added: readonly KeyRecord[]
-  /** Keys of the file that the keyring held already. */
-  readonly known: number
+  /** What the keyring held already of the file's keys, as it was and is. */
+  readonly known: readonly KeyRecord[]
 }
 
 export interface Import {
   /** What parseKeyFile or readKeyFile found. */
   readonly found: readonly string[]
-  /** As for createKey: admin while the keyring holds no live admin, else user. */
+  /** As for createKey, key by key: admin while the keyring holds no live admin, else user. */
   readonly role?: Role | undefined
   /** Of one key; several get it with a number behind. */
   readonly label?: string | undefined
@@ -250,20 +268,24 @@ export interface Import {
 /** Records the keys of a guide-style file. Those that the keyring knows stay as they are, dead ones too. */
 export async function importKeys(keyring: string, wanted: Import, clock: Clockwork = CLOCK): Promise<ImportedKeys> {
   checkLabel(wanted.label)
+  if (wanted.found.some((key) => wanted.label?.includes(key))) throw labelIsKey()
   checkExpiry(wanted.expires, clock.now())
   return await changeKeyring(keyring, (keys) => {
     const now = clock.now()
     const { found, expires } = wanted
-    const role = wanted.role ?? defaultRole(keys, now)
-    const known = new Set<Digest>(keys.map((record) => record.digest))
-    const fresh = found.map(digestOf).filter((digest) => !known.has(digest))
+    const first = wanted.role ?? defaultRole(keys, now)
+    const byDigest = new Map<Digest, KeyRecord>(keys.map((record) => [record.digest, record]))
+    const digests = found.map(digestOf)
+    const known = digests.map((digest) => byDigest.get(digest)).filter((record) => record !== undefined)
+    const fresh = digests.filter((digest) => !byDigest.has(digest))
     const added = fresh.map((digest, index): KeyRecord => {
       const label = wanted.label === undefined || fresh.length === 1 ? wanted.label : `${wanted.label}-${index + 1}`
+      const role = index === 0 ? first : (wanted.role ?? 'user')
       checkLabel(label)
       checkLabelIsFree(label, keys, now)
       return { id: makeId(), label, role, created: now, expires, revoked: undefined, replacedBy: undefined, digest }
     })
-    const result = { added, known: found.length - fresh.length }
+    const result = { added, known }
     return { keys: added.length === 0 ? keys : [...keys, ...added], result }
   })
 }

@@ -51,6 +51,21 @@ Give a duration such as --expires 90d, or a later date.
 `)
 })
 
+test('--out - is stdout, and a label that holds a key is not repeated', async () => {
+  const cwd = temporaryFolder()
+  const { stdout, exitCode } = await runCli(['keygen', '--out', '-', '--force', '--print'], { cwd })
+  expect({ exitCode, key: stdout }).toEqual({ exitCode: 0, key: expect.stringMatching(KEY) })
+  expect(existsSync(join(cwd, '-'))).toBe(false)
+  const label = await runCli(['keygen', '--label', stdout.trim()])
+  expect(label).toEqual({
+    stdout: '',
+    stderr: 'Error: The label holds a key.\nLogs and lists show labels: name who holds the key, as in --label ci.\n',
+    exitCode: 2,
+  })
+  const unrecorded = await runCli(['keygen', '--no-keyring', '--label', 'ci'])
+  expect(unrecorded).toMatchObject({ exitCode: 2, stderr: expect.stringContaining('--no-keyring and --label') })
+})
+
 test('JSON has the key only where text would print it', async () => {
   const out = join(temporaryFolder(), 'ci.key')
   const shown = JSON.parse((await runCli(['keygen', '--json'])).stdout)

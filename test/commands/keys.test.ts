@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { beforeAll, expect, test } from 'vitest'
 import { formatKeyring } from '../../src/keys/keyring.ts'
 import { sqliteSink } from '../../src/keys/last-used.ts'
-import { createKey } from '../../src/keys/lifecycle.ts'
+import { createKey, revokeKey } from '../../src/keys/lifecycle.ts'
 import { runCli, temporaryFolder } from '../support/cli.ts'
 import { play } from '../support/transcript.ts'
 
@@ -61,6 +61,10 @@ $ head -c 50 ci.key | comfy-auth keys verify
 Error: The key fails its checksum: it was mistyped or cut.
 Copy it again, whole: 55 characters from comfy_ on.
 ? 2
+$ comfy-auth keys verify ci.key
+Error: \`keys verify\` takes no file: it reads the key from stdin.
+Write it as \`comfy-auth keys verify < FILE\`.
+? 2
 $ comfy-auth keys verify < /dev/null
 Error: There is no key on stdin.
 Pipe one key in, as in \`comfy-auth keys verify < ci.key\`.
@@ -73,9 +77,16 @@ test('a file as the guide makes it is imported, once', async () => {
 $ umask 077; printf '\\357\\273\\277# ours\\r\\nmy-secret-key\\r\\n\\r\\n' > api_key.txt; openssl rand -base64 32 >> api_key.txt
 $ comfy-auth keys import api_key.txt --label lab
 Imported key [..], admin, lab-1
-Imported key [..], admin, lab-2
+Imported key [..], user, lab-2
+$ comfy-auth keys revoke lab-2
+Revoked key [..], lab-2.
 $ comfy-auth keys import api_key.txt
-2 keys were in the keyring already.
+Key [..], admin, lab-1 was in the keyring already: it is live.
+Key [..], user, lab-2 was in the keyring already: it is revoked.
+$ comfy-auth keys import api_key.txt --role viewer --label guest
+Key [..], admin, lab-1 was in the keyring already: it is live.
+Key [..], user, lab-2 was in the keyring already: it is revoked.
+--role and --label were not applied to keys that were there already.
 $ printf my-secret-key | comfy-auth keys verify
 Good: key [..], admin, lab-1.
 $ echo another-secret | comfy-auth keys import - --role viewer
@@ -128,7 +139,19 @@ test('each command has its JSON, and none of it holds a digest', async () => {
   })
   expect(await json(['keys', 'revoke', made.id!])).toMatchObject({ state: 'revoked', already: false })
   expect(await json(['keys', 'import', '-'], 'my-secret-key')).toMatchObject({ added: [{ role: 'user' }], known: 0 })
+  const again = await json(['keys', 'import', '-', '--role', 'viewer', '--expires', '1d'], 'my-secret-key')
+  expect(again).toMatchObject({ added: [], known: 1, notApplied: ['role', 'expires'] })
+  expect(again.already).toMatchObject([{ id: expect.stringMatching(/^\w{12}$/), role: 'user', state: 'live' }])
   expect(await json(['keys', 'prune'])).toMatchObject({ dryRun: false, pruned: [{ id: made.id }] })
+})
+
+test('JSON of a key that is dead says which it is', async () => {
+  const home = temporaryFolder()
+  const made = await createKey({ keyring: join(home, 'keyring.json') })
+  await revokeKey(join(home, 'keyring.json'), made.id!)
+  const { stdout, exitCode } = await runCli(['keys', 'verify', '--json'], { home, stdin: made.key })
+  expect(exitCode).toBe(6)
+  expect(JSON.parse(stdout).error).toMatchObject({ code: 'unauthorised', id: made.id, state: 'revoked' })
 })
 
 test('the keyring can come from the environment', async () => {

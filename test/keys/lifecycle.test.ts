@@ -112,6 +112,23 @@ test('a record is found by id first, then by the label of a live key, then of th
   expect(() => findRecord(records(keyring), 'nobody', NOON)).toThrow('No key in the keyring has this id or label.')
 })
 
+test('a label of two live keys names neither', async () => {
+  const keyring = ring()
+  await createKey({ keyring, label: 'ci' })
+  const other = await createKey({ keyring, label: 'lab' })
+  writeFileSync(keyring, readFileSync(keyring, 'utf8').replace('"lab"', '"ci"'))
+  const refusal = {
+    kind: 'usage',
+    message: 'Several live keys have this label.',
+    remedy: expect.stringContaining('by its id'),
+  }
+  expect(() => findRecord(records(keyring), 'ci', new Date())).toThrow(expect.objectContaining(refusal))
+  await expect(revokeKey(keyring, 'ci')).rejects.toMatchObject(refusal)
+  await expect(rotateKey(keyring, { name: 'ci', graceMs: 0 })).rejects.toMatchObject(refusal)
+  await revokeKey(keyring, other.id!)
+  expect(findRecord(records(keyring), 'ci', new Date()).id).not.toBe(other.id)
+})
+
 test('revoking twice keeps the first date', async () => {
   const keyring = ring()
   const { id } = await createKey({ keyring }, at(NOON))
@@ -164,8 +181,39 @@ test('import takes what is new, numbers the labels of several, and leaves dead k
     ['guest-1', 'viewer'],
     ['guest-2', 'viewer'],
   ])
-  expect(known).toBe(1)
+  expect(known).toMatchObject([{ label: 'lab', role: 'admin' }])
   expect(verifyKey('first-secret', records(keyring), new Date())).toMatchObject({ kind: 'dead', state: 'revoked' })
+})
+
+test('import makes one admin where no live one is, and the rest users', async () => {
+  const keyring = ring()
+  const { added } = await importKeys(keyring, { found: ['first-secret', 'second-secret', 'third-secret'] })
+  expect(added.map(({ role }) => role)).toEqual(['admin', 'user', 'user'])
+  expect((await importKeys(keyring, { found: ['fourth-secret'] })).added).toMatchObject([{ role: 'user' }])
+})
+
+test('a label that holds a key is refused without it, and nothing is recorded', async () => {
+  const keyring = ring()
+  const key = makeKey()
+  const refused = async (made: Promise<unknown>) => {
+    const error = await made.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
+    expect(error).toMatchObject({ kind: 'usage', message: 'The label holds a key.' })
+    expect(String(error)).not.toMatch(/secret|comfy_/)
+  }
+  await refused(createKey({ keyring, label: key }))
+  await refused(createKey({ keyring, label: `my ${key.slice(0, -3)}` }))
+  await refused(createKey({ keyring: undefined, label: key }))
+  await refused(importKeys(keyring, { found: ['first-secret'], label: 'first-secret' }))
+  await refused(importKeys(keyring, { found: ['first-secret', 'second-secret'], label: 'a second-secret' }))
+  expect(existsSync(keyring)).toBe(false)
+  await importKeys(keyring, { found: ['first-secret'] })
+  await refused(createKey({ keyring, label: 'first-secret' }))
+  await refused(importKeys(keyring, { found: ['second-secret'], label: 'first-secret' }))
+  expect(records(keyring)).toHaveLength(1)
+  await createKey({ keyring, label: 'comfy_box' })
 })
 
 test('prune drops the dead alone, and a dry run nothing', async () => {

@@ -12,6 +12,10 @@ interface ImportResult {
   readonly added: readonly KeyDescription[]
   /** Keys that the keyring held already. */
   readonly known: number
+  /** Which those are; they stay as they are. */
+  readonly already: readonly KeyDescription[]
+  /** Flags that were given, and change nothing of keys that were there already. */
+  readonly notApplied: readonly string[]
 }
 
 export default class KeysImport extends Command {
@@ -31,7 +35,7 @@ export default class KeysImport extends Command {
   static override args = { file: Args.string({ required: true, description: 'the key file, or - for stdin' }) }
   static override flags = {
     role: Flags.option({ options: ROLES })({
-      description: 'what the keys may do [default: admin for the first, then user]',
+      description: 'what the keys may do [default: one is an admin while there is none that lives, the rest users]',
     }),
     label: Flags.string({ helpValue: 'NAME', description: 'who holds them; several get a number behind it' }),
     expires: expiry({ description: 'when they stop working [default: never]' }),
@@ -47,8 +51,18 @@ export default class KeysImport extends Command {
     for (const record of added) {
       this.log(`Imported key ${[record.id, record.role, record.label].filter(Boolean).join(', ')}`)
     }
-    if (known > 0) this.log(`${known} ${known === 1 ? 'key was' : 'keys were'} in the keyring already.`)
-    return { added: added.map((record) => describeKey(record, now)), known }
+    const already = known.map((record) => describeKey(record, now))
+    for (const key of already) {
+      const name = [key.id, key.role, key.label].filter(Boolean).join(', ')
+      this.log(`Key ${name} was in the keyring already: it is ${key.state}.`)
+    }
+    const given = Object.entries({ role, label, expires }).filter(([, value]) => value !== undefined)
+    const notApplied = known.length === 0 ? [] : given.map(([name]) => name)
+    if (notApplied.length > 0) {
+      const names = notApplied.map((name) => `--${name}`).join(' and ')
+      this.log(`${names} ${given.length === 1 ? 'was' : 'were'} not applied to keys that were there already.`)
+    }
+    return { added: added.map((record) => describeKey(record, now)), known: known.length, already, notApplied }
   }
 
   async #keys(file: string): Promise<readonly string[]> {

@@ -1,5 +1,5 @@
 import { Command } from '../../cli/command.ts'
-import { Args, duration, expiry, keyOutput, keyring } from '../../cli/flags.ts'
+import { Args, duration, expiry, fileOf, keyOutput, keyring } from '../../cli/flags.ts'
 import { minuteText } from '../../cli/key-text.ts'
 import { paths } from '../../files/home.ts'
 import { type RotatedKey, rotateKey, takeBack } from '../../keys/lifecycle.ts'
@@ -46,7 +46,8 @@ The new key lives as long as the old one was given, unless --expires says otherw
 
   async run(): Promise<RotateResult> {
     const { args, flags } = await this.parse(KeysRotate)
-    const { grace: graceMs = DEFAULT_GRACE_MS, expires, out, force: overwrite } = flags
+    const { grace: graceMs = DEFAULT_GRACE_MS, expires, force: overwrite } = flags
+    const out = fileOf(flags.out)
     const ring = flags.keyring ?? paths().keyring
     const rotated = await rotateKey(ring, {
       name: args.key,

@@ -8,6 +8,13 @@ import { describeKey, type KeyDescription } from '../../keys/describe.ts'
 import { readKeyring } from '../../keys/keyring.ts'
 import { verifyKey } from '../../keys/lifecycle.ts'
 
+async function stdinOnly(input: string): Promise<string> {
+  if (input === '-') return input
+  throw new ComfyAuthError('usage', '`keys verify` takes no file: it reads the key from stdin.', {
+    remedy: 'Write it as `comfy-auth keys verify < FILE`.',
+  })
+}
+
 export default class KeysVerify extends Command {
   static override summary = 'Check a key from stdin: its checksum, then the keyring.'
   static override description =
@@ -16,7 +23,7 @@ export default class KeysVerify extends Command {
     { description: 'A key in a file:', command: '<%= config.bin %> keys verify < ci.key' },
     { description: 'A key in a variable:', command: 'printenv COMFYUI_API_KEY | <%= config.bin %> keys verify -' },
   ]
-  static override args = { '-': Args.string({ options: ['-'], description: 'stdin, which is read anyway' }) }
+  static override args = { '-': Args.string({ parse: stdinOnly, description: 'stdin, which is read anyway' }) }
   static override flags = { keyring: keyring() }
 
   async run(): Promise<KeyDescription> {
@@ -45,6 +52,7 @@ export default class KeysVerify extends Command {
       case 'dead':
         throw new ComfyAuthError('unauthorised', `Key ${verified.record.id} is ${verified.state}.`, {
           remedy: 'Make a new one: `comfy-auth keygen`.',
+          details: { id: verified.record.id, state: verified.state },
         })
       case 'live': {
         const described = describeKey(verified.record, now)
