@@ -18,18 +18,31 @@ const UNIT_MS: Readonly<Record<string, number>> = {
 }
 const DURATION = /^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$/
 
-/** `90d`, `24h`, `10m`, `1.5s`, `500ms`, or several as in `1h30m`, and a bare `0`: milliseconds, whole. Throws `usage`. */
-export function parseDuration(text: string): number {
+/** A thousand years: from today on each such moment is a date that a keyring can hold. */
+const LONGEST_MS = 365_000 * UNIT_MS.d!
+
+/** Undefined where the text is no duration, or none that a number can hold. */
+function durationOf(text: string): number | undefined {
   if (text === '0') return 0
   const parts = text.match(/\d+(?:\.\d+)?(?:ms|[smhdw])/g) ?? []
   const total = parts.reduce((sum, part) => {
     const [, amount, unit] = DURATION.exec(part)!
     return sum + Number(amount) * UNIT_MS[unit!]!
   }, 0)
-  if (parts.length === 0 || parts.join('') !== text || !Number.isSafeInteger(Math.round(total))) {
+  const ms = Math.round(total)
+  return parts.length > 0 && parts.join('') === text && Number.isSafeInteger(ms) ? ms : undefined
+}
+
+/**
+ * `90d`, `24h`, `10m`, `1.5s`, `500ms`, or several as in `1h30m`, and a bare `0`: milliseconds, whole, a thousand years at
+ * most. Throws `usage`.
+ */
+export function parseDuration(text: string): number {
+  const ms = durationOf(text)
+  if (ms === undefined)
     throw usage('That is not a duration.', 'Write a number and its unit, as in 90d, 24h, 10m, 30s or 500ms.')
-  }
-  return Math.round(total)
+  if (ms > LONGEST_MS) throw usage('That is too long.', 'Write a duration of 365000d at most.')
+  return ms
 }
 
 const UNIT_BYTES: Readonly<Record<string, number>> = {
@@ -65,25 +78,29 @@ const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$
 /** The last date that a record can hold; beyond it years have more than four digits. */
 const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
 
-/** A duration from `now`, a bare date (the end of that day, UTC), or a moment with its zone. Throws `usage`. */
+/** Of a text that DAY or MOMENT matches. */
+function momentOf(text: string): Date {
+  const day = text.slice(0, 10)
+  const midnight = new Date(`${day}T00:00:00Z`)
+  const date = new Date(text === day ? `${day}T23:59:59.999Z` : text)
+  // Date rolls 2027-02-30 over to March.
+  const rolled = Number.isNaN(midnight.getTime()) || !midnight.toISOString().startsWith(day)
+  if (rolled || Number.isNaN(date.getTime())) throw usage('There is no such date.', 'Write it as 2027-01-31.')
+  return date
+}
+
+/**
+ * A duration from `now`, a bare date (the end of that day, UTC), or a moment with its zone, in the year 9999 at the latest.
+ * Throws `usage`.
+ */
 export function parseExpiry(text: string, now: Date): Date {
-  const isDay = DAY.test(text)
-  if (isDay || MOMENT.test(text)) {
-    const date = new Date(isDay ? `${text}T23:59:59.999Z` : text)
-    // Date rolls 2027-02-30 over to March.
-    const rolled = isDay && !Number.isNaN(date.getTime()) && !date.toISOString().startsWith(text)
-    if (!Number.isNaN(date.getTime()) && !rolled) return date
-    throw usage('There is no such date.', 'Write it as 2027-01-31.')
-  }
-  let durationMs: number
-  try {
-    durationMs = parseDuration(text)
-  } catch {
+  const isDate = DAY.test(text) || MOMENT.test(text)
+  const ms = isDate ? momentOf(text).getTime() : durationOf(text)
+  if (ms === undefined)
     throw usage('That is neither a duration nor a date.', 'Write 90d, 24h, or a date such as 2027-01-31.')
-  }
-  if (durationMs > LAST_MS - now.getTime())
+  if (ms > LAST_MS - (isDate ? 0 : now.getTime()))
     throw usage('That is too far away.', 'Leave it out for a key that never expires.')
-  return new Date(now.getTime() + durationMs)
+  return new Date(isDate ? ms : now.getTime() + ms)
 }
 
 /** The parser's words, with the flag's name before them. */

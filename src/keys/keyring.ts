@@ -10,6 +10,8 @@ import { ROLES, type Role } from './roles.ts'
 export const KEYRING_VERSION = 1
 /** 100,000 records are 25 MiB. */
 const MAX_BYTES = 64 * 2 ** 20
+/** The part of it that is kept free of new records, so that those of a full keyring can still be revoked. */
+const ROOM = 1 / 64
 const NAME = 'The keyring'
 
 /** All that is kept of a key; the key itself never is. */
@@ -197,7 +199,9 @@ export function parseKeyring(text: string): KeyRecord[] {
 
 /** The text parseKeyring reads: a record a line, so that a person can read it and a diff is short. */
 export function formatKeyring(keys: readonly KeyRecord[]): string {
-  const lines = keys.map(({ digest: sha256, ...fields }) => `    ${JSON.stringify({ ...fields, sha256 })}`)
+  const lines = keys.map(({ id, label, role, created, expires, revoked, replacedBy, digest: sha256 }) => {
+    return `    ${JSON.stringify({ id, label, role, created, expires, revoked, replacedBy, sha256 })}`
+  })
   const list = lines.length === 0 ? '[]' : `[\n${lines.join(',\n')}\n  ]`
   return `{\n  "version": ${KEYRING_VERSION},\n  "keys": ${list}\n}\n`
 }
@@ -237,9 +241,30 @@ function sweep(path: string): void {
   }
 }
 
+/** The text of `keys` in place of `before`. Throws `usage` where readKeyring would refuse it or read something else. */
+export function readableText(keys: readonly KeyRecord[], before: readonly KeyRecord[], maxBytes = MAX_BYTES): string {
+  const text = formatKeyring(keys)
+  if (Buffer.byteLength(text) > (keys.length > before.length ? maxBytes * (1 - ROOM) : maxBytes)) {
+    throw new ComfyAuthError('usage', `${NAME} would be longer than the ${maxBytes / 2 ** 20} MiB it may be.`, {
+      remedy: 'Nothing was changed. Drop dead keys (`comfy-auth keys prune`), or use another keyring.',
+    })
+  }
+  let cause: unknown
+  try {
+    if (formatKeyring(parseKeyring(text)) === text) return text
+  } catch (error) {
+    cause = error
+  }
+  throw new ComfyAuthError('usage', `${NAME} would hold what cannot be read again, such as a date after 9999.`, {
+    remedy: 'Nothing was changed. Choose nearer dates.',
+    cause,
+  })
+}
+
 /**
  * Changes the keyring under its lock: `change` gets what stands in the file now and returns what shall, or the same list
- * for no change. Concurrent writers in any number of processes lose no record; a file that cannot be read is never written.
+ * for no change. Concurrent writers in any number of processes lose no record; a file that cannot be read is never written,
+ * neither over nor anew.
  */
 export async function changeKeyring<T>(
   path: string,
@@ -252,7 +277,7 @@ export async function changeKeyring<T>(
     sweep(file)
     const before = readKeyring(file).keys
     const { keys, result } = change(before)
-    if (keys !== before) writePrivate(file, formatKeyring(keys), { overwrite: true, name: NAME })
+    if (keys !== before) writePrivate(file, readableText(keys, before), { overwrite: true, name: NAME })
     return result
   })
 }

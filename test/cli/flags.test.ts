@@ -50,13 +50,21 @@ test.each([
   expect(parseExpiry(text, NOW).toISOString()).toBe(end)
 })
 
+test('a duration is a thousand years at most: no moment that it leads to is past what a date can hold', () => {
+  expect(parseDuration('365000d')).toBe(365_000 * 86_400_000)
+  for (const text of ['365001d', '3000000d', '104249991d'])
+    expect(() => parseDuration(text)).toThrow('That is too long.')
+})
+
 test.each([
   ['2027-02-30', 'There is no such date.'],
   ['2027-13-01', 'There is no such date.'],
   ['2027-01-31T25:00Z', 'There is no such date.'],
   ['31.1.2027', 'That is neither a duration nor a date.'],
   ['2027-01-31T10:00', 'That is neither a duration nor a date.'], // whose midnight?
+  ['2027-02-30T10:00Z', 'There is no such date.'],
   ['9999999w', 'That is too far away.'],
+  ['9999-12-31T23:59-14:00', 'That is too far away.'], // the year 10000 in UTC
 ])('%s: %s', (text, message) => {
   expect(() => parseExpiry(text, NOW)).toThrow(message)
 })

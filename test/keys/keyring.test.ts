@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -9,6 +9,7 @@ import {
   isLabel,
   type KeyRecord,
   parseKeyring,
+  readableText,
   readKeyring,
 } from '../../src/keys/keyring.ts'
 import { ROLES } from '../../src/keys/roles.ts'
@@ -210,4 +211,39 @@ test('a change that changes nothing writes nothing', async () => {
   const before = statSync(path).ino
   await changeKeyring(path, (keys) => ({ keys, result: undefined }))
   expect(statSync(path).ino).toBe(before)
+})
+
+test.each([
+  ['a year of five digits', { expires: new Date('+010000-01-01T00:00:00Z') }],
+  ['a year before 0', { revoked: new Date(-1e14) }],
+  ['no date, which JSON would turn into none', { expires: new Date(Number.NaN) }],
+  ['a label of two lines', { label: 'two\nlines' }],
+])('what could not be read again is not written: %s', async (_name, fields) => {
+  const path = join(temporaryFolder(), 'keyring.json')
+  writeFileSync(path, formatKeyring([one]), { mode: 0o600 })
+  const other = { ...one, id: 'abcdefghijkm', digest: digestOf('y'), ...fields }
+  await expect(changeKeyring(path, (keys) => ({ keys: [...keys, other], result: 1 }))).rejects.toMatchObject({
+    kind: 'usage',
+    message: expect.stringMatching(/^The keyring would hold what cannot be read again/),
+  })
+  expect(readFileSync(path, 'utf8')).toBe(formatKeyring([one]))
+})
+
+test('a text longer than can be read is refused; one nearly so takes no new key, but a revocation', async () => {
+  const name = (index: number) => `abcdefgh${String(index).padStart(4, '0')}`
+  const many = Array.from({ length: 200 }, (_, index) => ({ ...one, id: name(index), digest: digestOf(name(index)) }))
+  const bytes = formatKeyring(many).length + 100
+  const more = [...many, { ...one, id: name(999), digest: digestOf('more') }]
+  expect(() => readableText(more, many, bytes)).toThrow('The keyring would be longer than')
+  expect(() => readableText(many, many.slice(1), bytes)).toThrow('The keyring would be longer than')
+  const [first, ...others] = many
+  expect(readableText([{ ...first!, revoked: one.created }, ...others], many, bytes)).toContain('revoked')
+  expect(() => readableText(many, many, bytes - 200)).toThrow('The keyring would be longer than')
+})
+
+test('a change to more than 64 MiB is not written', { timeout: 30_000 }, async () => {
+  const path = join(temporaryFolder(), 'keyring.json')
+  const huge = Array<KeyRecord>(500_000).fill(one)
+  await expect(changeKeyring(path, () => ({ keys: huge, result: 1 }))).rejects.toThrow('longer than the 64 MiB')
+  expect(existsSync(path)).toBe(false)
 })
