@@ -1,6 +1,8 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
-import { errorText } from './errno.ts'
+import { errorCode, errorText } from './errno.ts'
+import { giveToOwner } from './private.ts'
 
 /** How long a writer waits for the others; each of them needs milliseconds. */
 const PATIENCE_MS = 30_000
@@ -11,6 +13,45 @@ function wait(ms: number): Promise<void> {
 
 function isBusy(error: unknown): boolean {
   return error instanceof Error && /database is locked|SQLITE_BUSY/.test(error.message)
+}
+
+/** SQLite's SQLITE_CORRUPT, SQLITE_FULL and SQLITE_NOTADB; an extended code has more in its upper bytes. */
+const [CORRUPT, FULL, NOT_A_DATABASE] = [11, 13, 26]
+
+function damaged(name: string, what: string, cause?: unknown): ComfyAuthError {
+  const remedy = `Delete the .lock file beside ${name}: it holds no data.`
+  return new ComfyAuthError('usage', `The lock file of ${name} is ${what}.`, { remedy, cause })
+}
+
+/** Why BEGIN EXCLUSIVE failed, other than by waiting for others. */
+function notTaken(name: string, error: unknown): ComfyAuthError {
+  const { errcode, errstr } = error as { readonly errcode?: number; readonly errstr?: string }
+  const code = errcode === undefined ? undefined : errcode & 0xff
+  if (code === undefined || code === CORRUPT || code === NOT_A_DATABASE) return damaged(name, 'damaged', error)
+  const text = code === FULL ? 'no space left on the device' : errstr
+  return new ComfyAuthError('usage', `The lock of ${name} cannot be taken: ${text}.`, {
+    remedy:
+      code === FULL
+        ? 'Free some space; nothing was changed.'
+        : `See to the disk and the folder that hold ${name}; nothing was changed.`,
+    cause: error,
+  })
+}
+
+const { O_CREAT, O_EXCL, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants
+
+/** A descriptor of the lock file, made where it is missing. Throws system errors. */
+function openLockFile(path: string): number {
+  const flags = O_RDWR | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0)
+  let made: number
+  try {
+    made = openSync(path, flags | O_CREAT | O_EXCL, 0o600)
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error
+    return openSync(path, flags)
+  }
+  giveToOwner(made, dirname(resolve(path)))
+  return made
 }
 
 export interface LockOptions {
@@ -31,8 +72,7 @@ export async function withLock<T>(
   const { DatabaseSync } = await import('node:sqlite') // slow to load, and most commands write nothing
   let regular = false
   try {
-    const { O_CREAT, O_RDWR, O_NOFOLLOW, O_NONBLOCK } = constants
-    const descriptor = openSync(path, O_CREAT | O_RDWR | (O_NOFOLLOW ?? 0) | (O_NONBLOCK ?? 0), 0o600)
+    const descriptor = openLockFile(path)
     regular = fstatSync(descriptor).isFile()
     closeSync(descriptor)
   } catch (error) {
@@ -41,17 +81,12 @@ export async function withLock<T>(
       cause: error,
     })
   }
-  const damaged = (what: string, cause?: unknown) =>
-    new ComfyAuthError('usage', `The lock file of ${name} is ${what}.`, {
-      remedy: `Delete the .lock file beside ${name}: it holds no data.`,
-      cause,
-    })
-  if (!regular) throw damaged('not a regular file')
+  if (!regular) throw damaged(name, 'not a regular file')
   let database: InstanceType<typeof DatabaseSync>
   try {
     database = new DatabaseSync(path)
   } catch (error) {
-    throw damaged('damaged', error)
+    throw damaged(name, 'damaged', error)
   }
   try {
     // Tries and sleeps rather than letting SQLite wait: that would block the very caller in this process that holds it.
@@ -60,7 +95,7 @@ export async function withLock<T>(
         database.exec('BEGIN EXCLUSIVE')
         break
       } catch (error) {
-        if (!isBusy(error)) throw damaged('damaged', error)
+        if (!isBusy(error)) throw notTaken(name, error)
         if (performance.now() - start > patienceMs) {
           throw new ComfyAuthError('timeout', `Another process has held ${name} for too long.`, {
             remedy: 'Try again; if it stays so, look for a stopped comfy-auth process and end it.',

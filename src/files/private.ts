@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
+  fchownSync,
   fstatSync,
   fsyncSync,
   linkSync,
@@ -64,14 +65,27 @@ export function isLeftover(entry: string, path: string): boolean {
   return TEMPORARY.exec(entry)?.[1] === basename(path)
 }
 
-function checkTarget(path: string, { overwrite, name }: WriteOptions): void {
+/** What stands there and is to be replaced. */
+function checkTarget(path: string, { overwrite, name }: WriteOptions): Stats | undefined {
   const there = lstatOrNothing(path)
-  if (!there) return
+  if (!there) return undefined
   if (there.isSymbolicLink())
     throw refuse(name, 'is a symbolic link, and is not written through.', 'Name a regular file.')
   if (there.isDirectory()) throw refuse(name, 'is a folder.', 'Name a file in it.')
   if (!there.isFile()) throw refuse(name, 'is not a regular file.', 'Name a regular file.')
   if (!overwrite) throw refuse(name, 'exists already.', 'Name another file, or add --force to replace it.')
+  return there
+}
+
+/**
+ * What root has just made is given to the owner of the file that it takes the place of, or else of its folder: a serve that
+ * runs as that user could not read root's. Made means O_EXCL: what others put there must not be given to them.
+ */
+export function giveToOwner(made: number, folder: string, replaced?: Stats): void {
+  if (process.getuid?.() !== 0) return
+  const { uid, gid } = replaced ?? statSync(folder)
+  const own = fstatSync(made)
+  if (own.uid !== uid) fchownSync(made, uid, gid)
 }
 
 /** Puts the finished temporary file in its place, without replacing what someone else put there meanwhile. */
@@ -98,10 +112,11 @@ export function writePrivate(path: string, data: string | Uint8Array, options: W
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
   let descriptor: number | undefined
   try {
-    checkTarget(path, options)
+    const replaced = checkTarget(path, options)
     const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants
     descriptor = openSync(temporary, O_CREAT | O_EXCL | O_WRONLY | (O_NOFOLLOW ?? 0), 0o600)
     restrictFileToOwner(temporary)
+    giveToOwner(descriptor, folder, replaced)
     writeAll(descriptor, typeof data === 'string' ? Buffer.from(data) : data)
     fsyncSync(descriptor)
     closeSync(descriptor)

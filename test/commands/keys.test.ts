@@ -233,3 +233,14 @@ test('a keyring that others may read is used, with a warning', async () => {
   await runCli(['keygen'], { home })
   expect(readFileSync(join(home, 'keyring.json'), 'utf8').match(/sha256/g)).toHaveLength(2)
 })
+
+test.runIf(process.getuid?.() === 0)("a key that root revokes is revoked in its owner's keyring", async () => {
+  const home = temporaryFolder()
+  chownSync(home, 65534, 65534)
+  expect(await runCli(['keygen', '--label', 'lab'], { home })).toMatchObject({ exitCode: 0 })
+  const owner = { home, uid: 65534 }
+  expect(await runCli(['keygen', '--label', 'ci'], owner)).toMatchObject({ exitCode: 0, stderr: '' })
+  expect(await runCli(['keys', 'revoke', 'ci'], { home })).toMatchObject({ exitCode: 0 })
+  const { stdout } = await runCli(['keys', 'list', '--json'], owner)
+  expect(JSON.parse(stdout).keys).toMatchObject([{ state: 'live' }, { state: 'revoked' }])
+})

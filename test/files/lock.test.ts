@@ -1,8 +1,9 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { statSync, writeFileSync } from 'node:fs'
+import { chownSync, linkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { DatabaseSync } from 'node:sqlite'
+import { expect, test, vi } from 'vitest'
 import { withLock } from '../../src/files/lock.ts'
 import { temporaryFolder } from '../support/cli.ts'
 
@@ -62,3 +63,42 @@ test('a folder that cannot be written is one line', async () => {
     'The lock file of the keyring cannot be opened: no such file or folder.',
   )
 })
+
+test.each([
+  [13, 'database or disk is full', 'no space left on the device', 'Free some space; nothing was changed.'],
+  [
+    778,
+    'disk I/O error',
+    'disk I/O error',
+    'See to the disk and the folder that hold the keyring; nothing was changed.',
+  ],
+])('what SQLite says of the disk (%i) is told as it is, not as damage', async (errcode, errstr, text, remedy) => {
+  const path = join(temporaryFolder(), 'a.lock')
+  const exec = vi.spyOn(DatabaseSync.prototype, 'exec').mockImplementation(() => {
+    throw Object.assign(new Error(errstr), { code: 'ERR_SQLITE_ERROR', errcode, errstr })
+  })
+  try {
+    await expect(withLock(path, () => 'mine')).rejects.toMatchObject({
+      kind: 'usage',
+      message: `The lock of the keyring cannot be taken: ${text}.`,
+      remedy,
+    })
+  } finally {
+    exec.mockRestore()
+  }
+})
+
+test.runIf(process.getuid?.() === 0)(
+  "root's lock file is the folder owner's, but nothing that stood there",
+  async () => {
+    const folder = temporaryFolder()
+    const [fresh, mine, linked] = [join(folder, 'a.lock'), join(folder, 'mine'), join(folder, 'linked.lock')]
+    writeFileSync(mine, '', { mode: 0o600 })
+    linkSync(mine, linked)
+    chownSync(folder, 65534, 65533)
+    await withLock(fresh, () => 1)
+    await withLock(linked, () => 1)
+    expect(statSync(fresh)).toMatchObject({ uid: 65534, gid: 65533, mode: 0o100600 })
+    expect(statSync(mine).uid).toBe(0)
+  },
+)

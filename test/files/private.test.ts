@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   fstatSync,
   mkdirSync,
@@ -198,4 +199,20 @@ test('a folder that others can write is told, a sticky one such as /tmp is not',
   expect(othersCanWrite(folder)).toBe(true)
   chmodSync(folder, 0o1777)
   expect(othersCanWrite(folder)).toBe(false)
+})
+
+const ROOT = process.getuid?.() === 0
+
+test.runIf(ROOT)("what root replaces stays its owner's, and what root adds is the folder owner's", () => {
+  const folder = temporaryFolder()
+  const [old, fresh] = [join(folder, 'old'), join(folder, 'fresh')]
+  writeFileSync(old, 'old', { mode: 0o600 })
+  chownSync(old, 65534, 65533)
+  writePrivate(old, 'new', REPLACE)
+  expect(statSync(old)).toMatchObject({ uid: 65534, gid: 65533, mode: 0o100600 })
+  chownSync(folder, 65532, 65531)
+  writePrivate(old, 'newer', REPLACE)
+  writePrivate(fresh, 'new', KEEP)
+  expect(statSync(old)).toMatchObject({ uid: 65534, gid: 65533 })
+  expect(statSync(fresh)).toMatchObject({ uid: 65532, gid: 65531, mode: 0o100600 })
 })
