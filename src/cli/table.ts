@@ -28,7 +28,8 @@ function padded(text: string, width: number, align: Column['align']): string {
 export function renderTable(columns: readonly (Column | string)[], rows: readonly (readonly string[])[]): string {
   const heads = columns.map((column): Column => (typeof column === 'string' ? { header: column } : column))
   const widths = heads.map(({ header }, index) =>
-    Math.max(textWidth(header), ...rows.map((row) => textWidth(row[index] ?? ''))),
+    // No spread of the rows: 130,000 are more arguments than a call may have.
+    rows.reduce((width, row) => Math.max(width, textWidth(row[index] ?? '')), textWidth(header)),
   )
   const line = (cells: readonly string[]) =>
     heads

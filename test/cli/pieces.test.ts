@@ -74,6 +74,12 @@ function printed(json: boolean, stream: { isTTY?: boolean; columns?: number }) {
   return { progress, text: () => text, pass: (ms: number) => (now += ms) }
 }
 
+test('a table has as many rows as there are', () => {
+  const lines = renderTable(['ID', 'N'], Array(200_000).fill(['a', '10'])).split('\n')
+  expect(lines).toHaveLength(200_001)
+  expect(lines.at(-1)).toBe('a   10')
+})
+
 test('off a terminal, progress is one line a label', () => {
   const { progress, text } = printed(false, {})
   for (let step = 0; step <= 10; step++) progress.update({ label: 'KSampler', fraction: step / 10 })
