@@ -12,6 +12,7 @@ import { createPrompts } from './state/prompts.ts'
 import { createSessions } from './state/sessions.ts'
 import { createSockets } from './state/sockets.ts'
 import { createThrottle } from './state/throttle.ts'
+import { createUploads } from './state/uploads.ts'
 import { openTls, type TlsOptions } from './tls.ts'
 import { createEngine } from './wire/engine.ts'
 import { learnOwner } from './wire/ownership.ts'
@@ -78,6 +79,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     if (audit) closers.push(() => audit.close())
     const throttle = createThrottle(options.throttle)
     const sockets = createSockets({ nowMs })
+    const uploads = createUploads()
     const tls = options.tls && openTls(withNames(options.tls, settings), nowMs, log)
     if (tls) closers.push(() => tls.close())
     const upstream = await openUpstream(settings.upstream, options, log)
@@ -134,6 +136,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       throttle,
       sessions,
       sockets,
+      uploads,
       audit,
       nowMs,
       upstream,
@@ -154,6 +157,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     keys?.onDeath((keyId) => {
       sessions.endByKey(keyId)
       sockets.closeByKey(keyId, 4401)
+      uploads.abortByKey(keyId)
       audit?.record({ nowMs: nowMs(), event: 'revocation', key: { keyId, label: keys.findById(keyId)?.label } })
     })
     for (const { keyId } of sessions.list()) {
@@ -163,6 +167,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     }
     sessions.onEnd((session) => {
       sockets.closeBySession(session.id, 4401)
+      uploads.abortBySession(session.id)
       audit?.record({ nowMs: nowMs(), event: 'session-end', key: { keyId: session.keyId, label: undefined } })
     })
 

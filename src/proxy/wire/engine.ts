@@ -16,6 +16,7 @@ import type { Audit, AuditEntry } from '../state/audit.ts'
 import type { Sessions } from '../state/sessions.ts'
 import type { Sockets } from '../state/sockets.ts'
 import type { Throttle } from '../state/throttle.ts'
+import type { Uploads } from '../state/uploads.ts'
 import { framingOf, readBody } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { requestFacts } from './facts.ts'
@@ -32,6 +33,7 @@ export interface EngineServices extends ForwardServices, UpgradeServices {
   readonly throttle: Throttle
   readonly sessions: Sessions
   readonly sockets: Sockets
+  readonly uploads: Uploads
   readonly audit: Audit | undefined
   /** A key was used: remembered, never on the request's path. */
   readonly keyUsed: (keyId: string, nowMs: number) => void
@@ -47,7 +49,7 @@ export interface Engine {
 
 /** How a request walks: head -> facts -> decide -> page, upstream or refusal -> answer -> audit. HTTP and Upgrade alike. */
 export function createEngine(services: EngineServices): Engine {
-  const { policy, pages, throttle, sessions, sockets, audit, nowMs, idleMs } = services
+  const { policy, pages, throttle, sessions, sockets, uploads, audit, nowMs, idleMs } = services
 
   /** What a decision says of who it was goes into throttle, sessions and last-used. */
   function note({ client, principal, failures }: Account, atMs: number): void {
@@ -113,7 +115,7 @@ export function createEngine(services: EngineServices): Engine {
 
   function forward(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: ForwardDecision) {
     const { maxUploadBytes } = services
-    const { contentLength = 0 } = framingOf(request)
+    const { hasBody, contentLength = 0 } = framingOf(request)
     if (maxUploadBytes !== undefined && contentLength > maxUploadBytes) {
       // Whoever asked first takes the answer for its body, and may send neither that nor a request behind it.
       if (request.headers.expect !== undefined) response.shouldKeepAlive = false
@@ -127,6 +129,12 @@ export function createEngine(services: EngineServices): Engine {
       if (audit)
         record(facts, decision.account, { event: 'request', status: response.statusCode, bytes: exchange.bytes })
     })
+    const { principal } = decision.account
+    if (principal && hasBody && !request.complete) {
+      const done = uploads.add(principal, () => exchange.abort())
+      request.once('end', done)
+      response.on('close', done)
+    }
     continueIfAsked(request, response)
     exchange.start()
   }

@@ -104,6 +104,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#controller?.abort(new Error('the client is gone'))
   }
 
+  /** Its key or session died before its body had ended: ComfyUI never sees that end, and the client's connection closes. */
+  abort(): void {
+    this.clientGone()
+    this.#response.destroy()
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
     if (this.#gone) throw new Error('the client is gone') // it waited for a connection: nothing has been sent yet
     this.#controller = controller
