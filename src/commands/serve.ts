@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { Command } from '../cli/command.ts'
 import { duration, Flags, keyring, megabytes, size } from '../cli/flags.ts'
 import { ComfyAuthError } from '../errors.ts'
 import { paths } from '../files/home.ts'
+import { readKeyring } from '../keys/keyring.ts'
 import { createKey } from '../keys/lifecycle.ts'
 import { type LiveKeys, openLiveKeys } from '../keys/live.ts'
+import { keySources } from '../keys/sources.ts'
 import { isPublicAddress, tlsOptions } from '../proxy/options.ts'
 import { createProxy, type Proxy as RunningProxy, type UpstreamReport } from '../proxy/proxy.ts'
 
@@ -36,8 +37,8 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       command: '<%= config.bin %> serve --public-url https://gpu.example.com --trusted-proxy 127.0.0.1',
     },
     {
-      description: 'With the routes of a custom node for every user:',
-      command: "<%= config.bin %> serve --route 'user:GET /easyuse/*'",
+      description: "With a custom node's routes for every user, by both names that the page may use:",
+      command: "<%= config.bin %> serve --route 'user:GET /easyuse/*' --route 'user:GET /api/easyuse/*'",
     },
   ]
   static override takesPassthrough = true
@@ -229,35 +230,37 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     if (this.argv.some((word) => word === '--api-key' || word.startsWith('--api-key='))) {
       this.caution('--api-key shows the key to every user of this machine in the process list. Use --api-key-file.')
     }
-    const { COMFYUI_API_KEY, COMFYUI_API_KEY_FILE, CREDENTIALS_DIRECTORY } = process.env
     const ring = flags.keyring ?? paths().keyring
     if (flags.keyring !== undefined && !existsSync(ring)) {
       this.caution('There is no file where --keyring points: it is read as a keyring without keys, and watched.')
     }
-    const keys = await openLiveKeys(
-      {
-        keyring: ring,
-        keyFiles: [...(flags['api-key-file'] ?? []), COMFYUI_API_KEY_FILE, systemdKey(CREDENTIALS_DIRECTORY)].filter(
-          isSet,
-        ),
-        bareKeys: [flags['api-key'], COMFYUI_API_KEY].filter(isSet),
-      },
-      {
+    const sources = keySources({ keyring: ring, keyFiles: flags['api-key-file'], key: flags['api-key'] }, process.env)
+    const open = () =>
+      openLiveKeys(sources, {
         warn: (text) => this.caution(text),
-        reloaded: (count) => this.note(`Keys were read again: ${count} open the door.`),
-      },
-    )
+        reloaded: (count, whole) => {
+          this.note(
+            whole
+              ? `Keys were read again: ${count} open the door.`
+              : `Not all keys were read again: ${count} open the door.`,
+          )
+        },
+      })
+    const keys = await open()
     if (keys.count > 0) return keys
+    keys.close()
+    const dead = readKeyring(ring).keys.length > 0
     if (!process.stdin.isTTY || !process.stdout.isTTY) {
-      keys.close()
-      throw new ComfyAuthError('usage', 'There is no key yet, so nobody could come in.', {
+      const what = dead ? 'Every key has expired or was revoked' : 'There is no key yet'
+      throw new ComfyAuthError('usage', `${what}, so nobody could come in.`, {
         remedy: 'Make one with `comfy-auth keygen`, or name a file of keys with --api-key-file.',
       })
     }
     const created = await createKey({ label: 'first', keyring: ring })
-    await keys.reload()
-    this.log(`Made the first key, an ${created.role}'s. It is shown this once:\n\n  ${created.key}\n`)
-    return keys
+    this.log(
+      `Made ${dead ? 'a new' : 'the first'} key, an ${created.role}'s. It is shown this once:\n\n  ${created.key}\n`,
+    )
+    return await open()
   }
 
   async #greet(proxy: RunningProxy, upstream: string, keys: LiveKeys | undefined, flags: GreetFlags): Promise<void> {
@@ -322,17 +325,6 @@ interface KeyFlags {
 interface GreetFlags {
   readonly exempt: 'static' | 'minimal'
   readonly 'exempt-path'?: readonly string[] | undefined
-}
-
-function isSet(text: string | undefined): text is string {
-  return text !== undefined && text !== ''
-}
-
-/** systemd's `LoadCredential=api_key:...`. */
-function systemdKey(directory: string | undefined): string | undefined {
-  if (!isSet(directory)) return undefined
-  const file = join(directory, 'api_key')
-  return existsSync(file) ? file : undefined
 }
 
 function inWords(report: UpstreamReport): string {

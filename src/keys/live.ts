@@ -16,9 +16,15 @@ export interface LiveKey {
   readonly revoked: boolean
 }
 
+/** What messages call it instead of its path, as in `The key file`. */
+export interface NamedFile {
+  readonly path: string
+  readonly name: string
+}
+
 export interface KeySources {
   readonly keyring: string | undefined
-  readonly keyFiles: readonly string[]
+  readonly keyFiles: readonly NamedFile[]
   /** From --api-key and the environment. */
   readonly bareKeys: readonly string[]
 }
@@ -26,8 +32,8 @@ export interface KeySources {
 export interface LiveHooks {
   /** Something the owner should read: a file that went bad, or that others may read. Each said once until it changes. */
   readonly warn?: (text: string) => void
-  /** After each reload, with the number of live keys. */
-  readonly reloaded?: (count: number) => void
+  /** After each reload, with the number of live keys, and whether every source was read: one that is bad was not. */
+  readonly reloaded?: (count: number, whole: boolean) => void
   readonly nowMs?: () => number
   readonly watch?: WatchOptions | false
 }
@@ -89,11 +95,11 @@ function bareEntries(keys: readonly string[]): Entry[] {
   })
 }
 
-function fileEntries(path: string): Found {
-  const { keys, exposed } = readKeyFile(path)
+function fileEntries({ path, name }: NamedFile): Found {
+  const { keys, exposed } = readKeyFile(path, name)
   return {
     entries: bareEntries(keys),
-    warnings: exposed ? ['Other users may read a key file (--api-key-file): run `chmod 600` on it.'] : [],
+    warnings: exposed ? [`${name} can be read by other users: run \`chmod 600\` on it.`] : [],
   }
 }
 
@@ -173,19 +179,22 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
   let timer: NodeJS.Timeout | undefined
   let nextExpiryMs = Number.POSITIVE_INFINITY
 
-  const readSource = async (source: Source, first: boolean) => {
+  const readSource = async (source: Source, first: boolean): Promise<boolean> => {
     let said = ''
+    let good = true
     try {
       const { entries, warnings } = await source.read()
       source.entries = entries
       said = warnings.join(' ')
     } catch (error) {
       if (first) throw error
+      good = false
       const { message, remedy } = error instanceof ComfyAuthError ? error : UNREADABLE
       said = `${message} Its last good state stays in force. ${remedy}`
     }
     if (said !== '' && said !== source.said) hooks.warn?.(said)
     source.said = said
+    return good
   }
 
   const bury = (entry: Entry) => {
@@ -246,10 +255,12 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
     arm()
   }
 
-  const readAll = async (first: boolean) => {
-    for (const source of sources) await readSource(source, first)
+  const readAll = async (first: boolean): Promise<boolean> => {
+    let whole = true
+    for (const source of sources) if (!(await readSource(source, first))) whole = false
     const merged = await merge(sources)
     if (!closed) adopt(merged, first)
+    return whole
   }
 
   const live: LiveKeys = {
@@ -268,8 +279,8 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
         waiting = undefined
         const reading = readAll(false)
         running = reading.catch(() => {})
-        await reading
-        if (!closed) hooks.reloaded?.(live.count)
+        const whole = await reading
+        if (!closed) hooks.reloaded?.(live.count, whole)
       })
       return waiting
     },
@@ -280,7 +291,7 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
     },
   }
 
-  const files = [...(keyring === undefined ? [] : [keyring]), ...keyFiles]
+  const files = [...(keyring === undefined ? [] : [keyring]), ...keyFiles.map(({ path }) => path)]
   if (hooks.watch !== false && files.length > 0) watch = watchFiles(files, () => live.reload(), hooks.watch)
   try {
     const first = readAll(true) // after the watch began: no change falls between

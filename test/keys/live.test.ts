@@ -46,7 +46,7 @@ test('all sources are one map: generated and free-form keys go the same way', as
   const ours = await createKey({ keyring, label: 'ci', role: 'user' })
   writeKeys(keyFile, 'my-secret-key')
   const bare = makeKey()
-  const { live } = await open({ keyring, keyFiles: [keyFile], bareKeys: [bare] })
+  const { live } = await open({ keyring, keyFiles: [{ path: keyFile, name: 'The key file' }], bareKeys: [bare] })
   expect(live.find(digestOf(ours.key))).toMatchObject({ id: ours.id, label: 'ci', role: 'user', revoked: false })
   const free = live.find(digestOf('my-secret-key'))
   expect(free).toMatchObject({ id: idOfBareKey(digestOf('my-secret-key')), role: 'admin', revoked: false })
@@ -63,7 +63,7 @@ test('of two roles the lesser holds, and what the keyring calls dead is dead fro
   const revoked = await createKey({ keyring })
   await revokeKey(keyring, revoked.id!)
   writeKeys(keyFile, viewer.key, revoked.key)
-  const { live } = await open({ keyring, keyFiles: [keyFile], bareKeys: [revoked.key] })
+  const { live } = await open({ keyring, keyFiles: [{ path: keyFile, name: 'The key file' }], bareKeys: [revoked.key] })
   expect(live.find(digestOf(viewer.key))).toMatchObject({ id: viewer.id, role: 'viewer' })
   expect(live.find(digestOf(revoked.key))).toMatchObject({ id: revoked.id, revoked: true })
   expect(live.count).toBe(1)
@@ -102,7 +102,7 @@ test('a key gone from its file stays findable as dead, so that it does not count
   writeKeys(keyFile, 'first-secret', 'second-secret')
   const pruned = await createKey({ keyring })
   await revokeKey(keyring, pruned.id!)
-  const { live, deaths, after } = await open({ keyring, keyFiles: [keyFile] })
+  const { live, deaths, after } = await open({ keyring, keyFiles: [{ path: keyFile, name: 'The key file' }] })
   const first = live.find(digestOf('first-secret'))!
   await after(() => writeKeys(keyFile, 'second-secret'))
   await after(() => pruneKeys(keyring, { dryRun: false }))
@@ -117,7 +117,7 @@ test('a key gone from its file stays findable as dead, so that it does not count
 test('a key that moves from a file into the keyring has a new id, and what hung on the old one is told', async () => {
   const { keyring, keyFile } = files()
   writeKeys(keyFile, 'first-secret')
-  const { live, deaths, after } = await open({ keyring, keyFiles: [keyFile] })
+  const { live, deaths, after } = await open({ keyring, keyFiles: [{ path: keyFile, name: 'The key file' }] })
   const bareId = live.find(digestOf('first-secret'))!.id
   await after(() => importKeys(keyring, { found: ['first-secret'], role: 'viewer', label: 'lab' }))
   expect(live.find(digestOf('first-secret'))).toMatchObject({ label: 'lab', role: 'viewer', revoked: false })
@@ -128,7 +128,7 @@ test('a key that moves from a file into the keyring has a new id, and what hung 
 test('an atomic replace, an edit in place and a deletion with a new file are each followed', async () => {
   const { keyFile } = files()
   writeKeys(keyFile, 'first-secret')
-  const { live, after } = await open({ keyFiles: [keyFile] })
+  const { live, after } = await open({ keyFiles: [{ path: keyFile, name: 'The key file' }] })
   await after(() => {
     writeKeys(`${keyFile}.new`, 'second-secret')
     renameSync(`${keyFile}.new`, keyFile)
@@ -168,7 +168,7 @@ test.each([
 test('a key file that becomes empty or unreadable keeps its keys; one with comments alone has none', async () => {
   const { keyFile } = files()
   writeKeys(keyFile, 'first-secret')
-  const { live, warnings, after } = await open({ keyFiles: [keyFile] })
+  const { live, warnings, after } = await open({ keyFiles: [{ path: keyFile, name: 'The key file' }] })
   await after(() => writeFileSync(keyFile, ''))
   await after(() => writeFileSync(keyFile, 'short'))
   expect(live.count).toBe(1)
@@ -177,9 +177,36 @@ test('a key file that becomes empty or unreadable keeps its keys; one with comme
   expect(live.count).toBe(0) // no key left: nobody gets in, and the door is not open
 })
 
+test('of several key files the one that went bad is named, and the reading is not called whole', async () => {
+  const { keyFile } = files()
+  const other = `${keyFile}.2`
+  writeKeys(keyFile, 'first-secret')
+  writeKeys(other, 'second-secret')
+  const keyFiles = [
+    { path: keyFile, name: 'Key file 1 of 2' },
+    { path: other, name: 'Key file 2 of 2' },
+  ]
+  const reloads: [number, boolean][] = []
+  const { live, warnings } = await open(
+    { keyFiles },
+    { watch: false, reloaded: (count, whole) => reloads.push([count, whole]) },
+  )
+  writeKeys(other, 'short')
+  await live.reload()
+  await live.reload()
+  writeKeys(other, 'third-secret')
+  await live.reload()
+  expect(reloads).toEqual([
+    [2, false],
+    [2, false],
+    [2, true],
+  ])
+  expect(warnings).toEqual([expect.stringMatching(/^Key file 2 of 2: the key in line 1 .*last good state/)])
+})
+
 test('what is wrong at the start is an error, without the key or its path', async () => {
   const { keyring, keyFile } = files()
-  await expect(openLiveKeys({ ...NONE, keyFiles: [keyFile] })).rejects.toMatchObject({
+  await expect(openLiveKeys({ ...NONE, keyFiles: [{ path: keyFile, name: 'The key file' }] })).rejects.toMatchObject({
     kind: 'usage',
     message: 'The key file does not exist.',
   })
@@ -195,9 +222,9 @@ test('a key file that others may read is told once, with the chmod', async () =>
   const { keyFile } = files()
   writeKeys(keyFile, 'first-secret')
   chmodSync(keyFile, 0o644)
-  const { live, warnings } = await open({ keyFiles: [keyFile] })
+  const { live, warnings } = await open({ keyFiles: [{ path: keyFile, name: 'The key file' }] })
   await live.reload()
-  expect(warnings).toEqual(['Other users may read a key file (--api-key-file): run `chmod 600` on it.'])
+  expect(warnings).toEqual(['The key file can be read by other users: run `chmod 600` on it.'])
 })
 
 test('a large keyring is read again between requests, which see the old keys or the new ones and never a part', async () => {

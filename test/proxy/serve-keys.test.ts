@@ -1,12 +1,13 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { createKey, revokeKey, rotateKey } from '../../src/keys/lifecycle.ts'
 import { createSim, type Sim } from '../../src/sim/sim.ts'
-import { runCli, temporaryFolder } from '../support/cli.ts'
+import { RUN, runCli, temporaryFolder } from '../support/cli.ts'
 import { type Serving, startServe } from '../support/serve.ts'
 
 let sim: Sim
@@ -90,6 +91,42 @@ test('keys revoke bites within a second of its return: a loop of requests, the s
   }
   for (const atMs of refused) expect(atMs - returnedMs).toBeLessThan(1_000)
   expect(await status(serve, by(admin))).toBe(200)
+})
+
+test('without a terminal: no key yet is told from keys that are all dead', async () => {
+  const home = temporaryFolder()
+  const start = () => runCli(['serve', '--port', '0', '--upstream', sim.url], { home })
+  expect(await start()).toMatchObject({ exitCode: 2, stderr: expect.stringMatching(/^Error: There is no key yet,/) })
+  const { id } = await createKey({ keyring: join(home, 'keyring.json') })
+  await revokeKey(join(home, 'keyring.json'), id!)
+  expect(await start()).toMatchObject({
+    exitCode: 2,
+    stderr: expect.stringMatching(/^Error: Every key has expired or was revoked, so nobody could come in\.\n.*keygen/),
+  })
+})
+
+test('on a terminal the first key is made and shown, and nothing is said of keys that were read again', async () => {
+  const home = temporaryFolder()
+  const line = `'${process.execPath}' '${RUN}' serve --port 0 --drain 0s --upstream ${sim.url}`
+  const child = spawn('script', ['-qec', line, '/dev/null'], {
+    env: { PATH: process.env.PATH, COMFY_AUTH_HOME: home, NO_COLOR: '1' },
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  let seen = ''
+  const greeted = new Promise<void>((resolve) => {
+    child.stdout.on('data', (chunk) => {
+      seen += chunk
+      if (seen.includes('Keys:    1.')) resolve()
+    })
+  })
+  await greeted
+  const key = /Made the first key, an admin's[\s\S]*?(comfy_\w{49})\r\n/.exec(seen)![1]!
+  const url = /Log in: +(http:\/\/[^/]+)\//.exec(seen)![1]!
+  expect((await fetch(`${url}/queue`, { headers: by(key) })).status).toBe(200)
+  const ended = once(child, 'exit')
+  child.stdin.write('\u0003')
+  await ended
+  expect(seen).not.toContain('read again')
 })
 
 test('a key revoked while nothing ran has no session any more at the next start', async () => {

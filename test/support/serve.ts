@@ -15,7 +15,7 @@ export interface Serving {
   stop(signal?: NodeJS.Signals): Promise<number | null>
 }
 
-const READ_AGAIN = /Keys were read again/g
+const READ_AGAIN = /\b[Kk]eys were read again/g
 
 export async function startServe(upstream: string, args: readonly string[], options: CliOptions): Promise<Serving> {
   const child = startCli(['serve', '--port', '0', '--upstream', upstream, ...args], options)
