@@ -8,6 +8,7 @@ import { isLoopback, parseIp, trustedProxies } from './decide/address.ts'
 import type { ExtraRoute, HostPolicy } from './decide/facts.ts'
 import { parseHost } from './decide/host.ts'
 import { isRefusal } from './decide/refusal.ts'
+import { isInTable } from './decide/routes.ts'
 import { parseTarget } from './decide/target.ts'
 import type { ThrottleOptions } from './state/throttle.ts'
 import type { UpstreamTarget } from './wire/upstream.ts'
@@ -306,6 +307,14 @@ function parseRoute(text: string): ExtraRoute {
   }
   const pattern = parsePattern(path)
   if (pattern === undefined) throw usage('--route takes a plain path, already decoded.', remedy)
+  const below = pattern.endsWith('/*')
+  const target = parseTarget(below ? pattern.slice(0, -2) : pattern)
+  if (!isRefusal(target) && target.canonical && isInTable(method, target.canonical, below)) {
+    throw usage(
+      '--route names a route of ComfyUI or ComfyUI-Manager, whose role is fixed.',
+      'Leave it out: --route is for the routes of custom nodes, which no role has yet but admin.',
+    )
+  }
   return { role, method, path: pattern }
 }
 

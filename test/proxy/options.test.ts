@@ -64,6 +64,16 @@ describe('what is refused, with the flag to mend', () => {
       'user:GET /*',
       'user:GET /api/*',
       'user:GET /a/../b',
+      // What the table of roles names, which it would not change
+      'user:POST /free',
+      'user:POST /api/free',
+      'viewer:HEAD /view',
+      'user:GET /internal/logs',
+      'viewer:GET /history/abc',
+      'user:GET /assets/*',
+      'admin:GET /extensions/my-node/*',
+      'user:GET /api/manager/*',
+      'user:POST /manager/queue/*',
     ].map((route): [string, Partial<ProxyOptions>] => ['--route', { routes: [route] }]),
     ['--enable-cors-header', { corsHeader: 'example.com' }],
     ['--enable-cors-header', { corsHeader: 'https://example.com/' }],
@@ -102,6 +112,9 @@ describe('what is taken', () => {
       { role: 'user', method: 'GET', path: '/easyuse/*' },
       { role: 'viewer', method: 'POST', path: '/api/mine' },
     ])
+    // A name of the table with another method, or a folder of which it names a part
+    const others = ['user:PUT /free', 'user:POST /extensions/my-node/*', 'user:GET /history/*']
+    expect(validate({ ...GOOD, routes: others }).extraRoutes).toHaveLength(others.length)
   })
 
   test('which names it goes by', () => {

@@ -210,6 +210,13 @@ export function findRoute(method: string, path: CanonicalPath): Route | undefine
   return undefined
 }
 
+/** The table names this path, or with `below` everything below it: --route would change nothing there. */
+export function isInTable(method: string, path: CanonicalPath, below: boolean): boolean {
+  if (!below) return findRoute(method, path) !== undefined
+  const segments = [...path.segments, '*']
+  return tails.some((pattern) => answers(pattern.route, method) && fits(pattern, segments))
+}
+
 /** A decoded path of the owner's, or one that ends in `/*`, against a request's: segment by segment, so that a `/` that is data stays data. */
 export function matchesPath(pattern: string, path: CanonicalPath): boolean {
   const tail = pattern.endsWith('/*')
