@@ -52,7 +52,8 @@ export function openServeDb(path: string): ServeDb {
     db?.close()
     if (error instanceof ComfyAuthError) throw error
     throw new ComfyAuthError('usage', `${path} cannot be used as serve's database (${reason(error)}).`, {
-      remedy: 'Move the file away: it holds browser sessions only, and everyone logs in once more.',
+      remedy:
+        'Move the file away: everyone logs in once more, whose prompt is whose and when keys were last used is forgotten.',
       cause: error,
     })
   }

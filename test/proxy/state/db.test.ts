@@ -65,5 +65,6 @@ test('a file that is no database, a folder and a symlink are usage errors that s
     expect(error.kind).toBe('usage')
     expect(error.remedy).not.toBe('')
   }
+  expect(failure(join(dir, 'text')).remedy).toMatch(/everyone logs in once more.*whose prompt is whose.*last used/)
   expect(readFileSync(join(dir, 'text'), 'utf8')).toBe('x'.repeat(5_000))
 })
