@@ -189,6 +189,31 @@ describe('a user stops its own prompts and nobody else’s', () => {
     expect((await post('/interrupt', other, { prompt_id: id })).status).toBe(403)
   })
 
+  test('an id that was a key’s own is nobody’s once another key’s prompt has it', async () => {
+    const id = await submit(other, LONG)
+    await runs(id)
+    expect((await post('/interrupt', other, { prompt_id: id })).status).toBe(200)
+    await empty()
+    await fetch(`${door.sim.url}/history`, { method: 'POST', body: '{"clear":true}' })
+    for (const poster of [door.keys.admin, other]) {
+      await submit(poster, LONG, id)
+      await runs(id)
+      door.sim.clearRequests()
+      for (const [, path, body] of STOPS) expect((await post(path(id), other, body(id))).status).toBe(403)
+      expect(door.sim.requests).toEqual([])
+      await empty()
+    }
+  })
+
+  test('an id posted again by its own key stays that key’s', async () => {
+    const id = await submit(other, LONG)
+    await runs(id)
+    await empty()
+    await submit(other, LONG, id)
+    await runs(id)
+    expect((await post('/interrupt', other, { prompt_id: id })).status).toBe(200)
+  })
+
   test('an id that two keys use in the same moment is one’s at most', async () => {
     const first = await submit(door.keys.admin, LONG)
     await runs(first)

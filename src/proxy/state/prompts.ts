@@ -1,10 +1,13 @@
 import type { ServeDb } from './db.ts'
 
 export interface Prompts {
-  /** ComfyUI answered this prompt_id to this key's POST /prompt. Where the id has an owner already, nothing changes. */
-  record(keyId: string, promptId: string): void
+  /**
+   * ComfyUI answered this prompt_id to this key's POST /prompt. Where it has answered it to another key too, or where whose
+   * it is cannot be told (undefined), it is nobody's from then on.
+   */
+  record(keyId: string | undefined, promptId: string): void
   owns(keyId: string, promptId: string): boolean
-  /** Some key owns it. */
+  /** It was recorded before, as a key's or as nobody's. */
   known(promptId: string): boolean
   /** Writes what is batched; the database is the opener's to close. */
   close(): void
@@ -19,9 +22,12 @@ export interface PromptsOptions {
   readonly onError?: (error: unknown) => void
 }
 
+/** In the place of a key's id: no key has it. */
+const NOBODY = ''
+
 /**
- * Rule 8's ledger of who may stop what. Written behind, as a lost line only means that a user asks an admin
- * to stop that prompt; a wrong one would let it stop another's, so the first owner of an id is its only one.
+ * Rule 8's ledger of who may stop what. An owner is written behind, as a lost line only means that a user asks an admin to
+ * stop that prompt. That an id is no longer its owner's is written at once: else that key could stop another's prompt.
  */
 export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompts {
   const { nowMs = Date.now, flushMs = 250, maxPerKey = 10_000, maxAgeMs = 90 * 86_400_000 } = options
@@ -30,7 +36,11 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
   let timer: NodeJS.Timeout | undefined
 
   const select = db.prepare('SELECT key_id FROM prompt_owners WHERE prompt_id = ?')
-  const insert = db.prepare('INSERT OR IGNORE INTO prompt_owners (prompt_id, key_id, at_ms) VALUES (?, ?, ?)')
+  // Another serve with the same database may have written it meanwhile.
+  const insert = db.prepare(
+    `INSERT INTO prompt_owners (prompt_id, key_id, at_ms) VALUES (?, ?, ?)
+       ON CONFLICT (prompt_id) DO UPDATE SET key_id = '${NOBODY}' WHERE key_id <> excluded.key_id`,
+  )
   const trim = db.prepare(
     `DELETE FROM prompt_owners WHERE key_id = ?1 AND seq <=
        (SELECT seq FROM prompt_owners WHERE key_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)`,
@@ -61,8 +71,9 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
       }
     } catch (error) {
       onError(error)
-      // A disk that stays full must not fill the memory instead: then the oldest are forgotten.
-      for (const promptId of waiting.keys()) {
+      // A disk that stays full must not fill the memory instead: then the oldest are forgotten, owners before doubts.
+      const isDoubt = ({ keyId }: { keyId: string }) => Number(keyId === NOBODY)
+      for (const [promptId] of [...waiting].sort(([, a], [, b]) => isDoubt(a) - isDoubt(b))) {
         if (waiting.size <= maxPerKey) break
         waiting.delete(promptId)
       }
@@ -71,12 +82,18 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
 
   return {
     record(keyId, promptId) {
-      if (ownerOf(promptId) !== undefined) return
-      waiting.set(promptId, { keyId, atMs: nowMs() })
+      const before = ownerOf(promptId)
+      const owner = keyId !== undefined && (before ?? keyId) === keyId ? keyId : NOBODY
+      if (owner === before) return
+      waiting.set(promptId, { keyId: owner, atMs: nowMs() })
+      if (before !== undefined) {
+        flush()
+        return
+      }
       timer ??= setTimeout(flush, flushMs)
       timer.unref()
     },
-    owns: (keyId, promptId) => ownerOf(promptId) === keyId,
+    owns: (keyId, promptId) => keyId !== NOBODY && ownerOf(promptId) === keyId,
     known: (promptId) => ownerOf(promptId) !== undefined,
     close: flush,
   }

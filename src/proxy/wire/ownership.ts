@@ -41,10 +41,10 @@ const ID_NAME = 'prompt_id'
 const ESCAPED_ASCII = /\\u00[2-7]/
 
 /**
- * Rule 8: a prompt_id that ComfyUI answered to this key first becomes the key's own. `newId`: it is one that ComfyUI made
+ * Rule 8: a prompt_id that ComfyUI answered to this key alone becomes the key's own. `newId`: it is one that ComfyUI made
  * for this answer. Else the client chose it: ComfyUI takes a repeated id and never says so, thus it is asked afterwards: no
  * entry of that id in its history, and exactly one waiting or running, under the number that this answer named. Any doubt
- * means that nobody owns it, and only an admin may stop it.
+ * means that nobody owns it, and only an admin may stop it; so does an answer of the same id to another key, then or later.
  */
 export async function learnOwner(
   answer: Buffer,
@@ -54,16 +54,19 @@ export async function learnOwner(
   newId: boolean,
 ): Promise<void> {
   const accepted = readAccepted(answer)
-  if (!accepted || prompts.known(accepted.promptId)) return
+  if (!accepted) return
   const { promptId, number } = accepted
-  if (newId) {
-    prompts.record(keyId, promptId)
-    return
-  }
+  const sure = newId || prompts.known(promptId) || (await isAlone(promptId, number, ask))
+  prompts.record(sure ? keyId : undefined, promptId)
+}
+
+async function isAlone(promptId: string, number: number, ask: Ask): Promise<boolean> {
   try {
     const [history, numbers] = await Promise.all([hasHistory(promptId, ask), numbersOf(promptId, ask)])
-    if (!history && numbers.length === 1 && numbers[0] === number) prompts.record(keyId, promptId)
-  } catch {} // it did not answer: a doubt
+    return !history && numbers.length === 1 && numbers[0] === number
+  } catch {
+    return false // it did not answer: a doubt
+  }
 }
 
 async function hasHistory(promptId: string, ask: Ask): Promise<boolean> {

@@ -7,12 +7,12 @@ import { createPrompts } from '../../../src/proxy/state/prompts.ts'
 
 const path = () => join(mkdtempSync(join(tmpdir(), 'prompts-')), 'serve.db')
 
-test('a prompt is its first poster’s, at once and over a restart', () => {
+test('a prompt is its poster’s, at once and over a restart', () => {
   const file = path()
   const db = openServeDb(file)
   const prompts = createPrompts(db)
   prompts.record('k1', 'p')
-  prompts.record('k2', 'p')
+  prompts.record('k1', 'p')
   expect([prompts.owns('k1', 'p'), prompts.owns('k2', 'p'), prompts.known('p'), prompts.known('q')]).toEqual([
     true,
     false,
@@ -21,9 +21,38 @@ test('a prompt is its first poster’s, at once and over a restart', () => {
   ])
   prompts.close()
   db.close()
-  const again = createPrompts(openServeDb(file))
-  again.record('k2', 'p')
-  expect([again.owns('k1', 'p'), again.owns('k2', 'p')]).toEqual([true, false])
+  expect(createPrompts(openServeDb(file)).owns('k1', 'p')).toBe(true)
+})
+
+test.each([
+  ['another key', 'k2'],
+  ['a key that cannot be told', undefined],
+])('what %s posted too is nobody’s for good, and that is on disk before anything else happens', (_name, second) => {
+  const file = path()
+  const prompts = createPrompts(openServeDb(file), { flushMs: 60_000 })
+  for (const promptId of ['fresh', 'flushed']) {
+    prompts.record('k1', promptId)
+    if (promptId === 'flushed') prompts.close()
+    prompts.record(second, promptId)
+    prompts.record('k1', promptId)
+    for (const ledger of [prompts, createPrompts(openServeDb(file))]) {
+      expect([ledger.owns('k1', promptId), ledger.owns('k2', promptId), ledger.known(promptId)]).toEqual([
+        false,
+        false,
+        true,
+      ])
+    }
+  }
+})
+
+test('what two ledgers of one database call their own is nobody’s', () => {
+  const file = path()
+  const [one, two] = [createPrompts(openServeDb(file)), createPrompts(openServeDb(file))]
+  one.record('k1', 'p')
+  two.record('k2', 'p')
+  one.close()
+  two.close()
+  expect([one, two].flatMap((ledger) => [ledger.owns('k1', 'p'), ledger.owns('k2', 'p')])).not.toContain(true)
 })
 
 test('posting a prompt costs no write of its own: a hundred share one', () => {

@@ -86,13 +86,13 @@ describe('whose prompt it is', () => {
     expect(await stop(proxy.url, USER, id)).toBe(403)
   })
 
-  test("an id of another key stays that key's", async () => {
+  test("an id of another key is nobody's once this one's prompt has it too", async () => {
     const { sim, proxy } = await start(HELD)
     await submit(sim.url, undefined)
     const { prompt_id: id } = await submit(proxy.url, USER)
     await submit(proxy.url, OTHER, { prompt_id: id })
     expect(await stop(proxy.url, OTHER, id)).toBe(403)
-    expect(await stop(proxy.url, USER, id)).toBe(200)
+    expect(await stop(proxy.url, USER, id)).toBe(403)
   })
 
   test('an upstream that will not say is a doubt: the answer arrives, and nobody owns it', async () => {
