@@ -1,6 +1,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import Serve from '../src/commands/serve.ts'
 import { play, sessionsOf } from './support/transcript.ts'
 
 const sessions = ['README.md', ...globSync('docs/*.md').sort()].flatMap((page) =>
@@ -42,3 +43,9 @@ test.for(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.
     }
   },
 )
+
+test("the tables of docs/serve.md hold serve's flags, each once, and no other", () => {
+  const rows = readFileSync('docs/serve.md', 'utf8').match(/^\| `--[^|]*/gm) ?? []
+  const told = rows.flatMap((row) => [...row.matchAll(/`--([a-z-]+)/g)].map(([, name]) => name))
+  expect(told.sort()).toEqual(Object.keys(Serve.flags).sort())
+})
