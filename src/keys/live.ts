@@ -53,6 +53,8 @@ export interface LiveKeys {
 
 interface Entry extends LiveKey {
   readonly digest: Digest
+  /** `dropped`: named elsewhere still, once the keyring had dropped its record. */
+  readonly from: 'keyring' | 'elsewhere' | 'dropped'
 }
 
 /** Keys gone from their file are remembered as dead: as many as this, the oldest go first. */
@@ -83,6 +85,7 @@ function ringReader(path: string): Source['read'] {
       expiresMs: expires?.getTime(),
       revoked: revoked !== undefined,
       digest,
+      from: 'keyring' as const,
     }))
     return { entries, warnings }
   }
@@ -91,7 +94,15 @@ function ringReader(path: string): Source['read'] {
 function bareEntries(keys: readonly string[]): Entry[] {
   return keys.map((key) => {
     const digest = digestOf(key)
-    return { id: idOfBareKey(digest), label: undefined, role: 'admin', expiresMs: undefined, revoked: false, digest }
+    return {
+      id: idOfBareKey(digest),
+      label: undefined,
+      role: 'admin',
+      expiresMs: undefined,
+      revoked: false,
+      digest,
+      from: 'elsewhere',
+    }
   })
 }
 
@@ -119,9 +130,12 @@ interface Source {
 }
 
 interface Merged {
-  readonly byDigest: ReadonlyMap<Digest, Entry>
-  readonly byId: ReadonlyMap<string, Entry>
+  readonly byDigest: Map<Digest, Entry>
+  readonly byId: Map<string, Entry>
 }
+
+const DROPPED =
+  'A key whose record has left the keyring still stands in a key file or among the bare keys. It stays dead until serve is started again, and would live again then, as admin: take it out there.'
 
 /** Entries merged between two turns of the event loop: about 2 ms of work. */
 const ENTRIES_A_TURN = 5_000
@@ -237,8 +251,27 @@ export async function openLiveKeys(from: KeySources, hooks: LiveHooks = {}): Pro
     }, delayMs).unref()
   }
 
+  /** Once dead, always dead: a record that leaves the keyring does not give its key back to another source that names it. */
+  const keepDead = (merged: Merged) => {
+    let isNew = false
+    for (const { entries } of sources) {
+      for (const { id, digest, from } of entries) {
+        if (from === 'keyring' || merged.byDigest.get(digest)?.from !== 'elsewhere') continue
+        const old = byDigest.get(digest) ?? gone.get(digest)
+        if (!old || old.from === 'elsewhere') continue
+        if (byDigest.get(digest)?.from !== 'dropped') isNew = true
+        merged.byId.delete(id)
+        const dead: Entry = { ...old, revoked: true, from: 'dropped' }
+        merged.byDigest.set(digest, dead)
+        merged.byId.set(dead.id, dead)
+      }
+    }
+    if (isNew) hooks.warn?.(DROPPED)
+  }
+
   const adopt = (merged: Merged, first: boolean) => {
     const before = byDigest
+    keepDead(merged)
     ;({ byDigest, byId } = merged)
     for (const [digest, { id }] of gone) {
       if (!byDigest.has(digest)) continue

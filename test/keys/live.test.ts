@@ -114,6 +114,41 @@ test('a key gone from its file stays findable as dead, so that it does not count
   expect(live.find(digestOf('first-secret'))).toMatchObject({ id: first.id, revoked: false })
 })
 
+test.each([
+  ['seen dead, then pruned', true],
+  ['revoked and pruned between two readings', false],
+])('a key that the keyring has dropped stays dead where a key file or --api-key names it: %s', async (_name, seen) => {
+  const { keyring, keyFile } = files()
+  const [inFile, bare, later] = ['a', 'b', 'c'].map((name) => `a-free-form-key-${name}`) as [string, string, string]
+  await importKeys(keyring, { found: [inFile, bare, later], label: 'old', role: 'user' })
+  await createKey({ keyring, label: 'stays' })
+  writeKeys(keyFile, inFile, 'another-key')
+  const { live, deaths, warnings } = await open(
+    { keyring, keyFiles: [{ path: keyFile, name: 'The key file' }], bareKeys: [bare] },
+    { watch: false },
+  )
+  const ids = [inFile, bare, later].map((key) => live.find(digestOf(key))!.id)
+  for (const label of ['old-1', 'old-2', 'old-3']) await revokeKey(keyring, label)
+  if (seen) await live.reload()
+  await pruneKeys(keyring, { dryRun: false })
+  await live.reload()
+  writeKeys(keyFile, inFile, later, 'another-key')
+  await live.reload()
+  await live.reload()
+  for (const [i, key] of [inFile, bare, later].entries()) {
+    expect(live.find(digestOf(key))).toMatchObject({ id: ids[i], revoked: true })
+    expect(live.findById(ids[i]!)).toMatchObject({ revoked: true })
+    expect(live.findById(idOfBareKey(digestOf(key)))).toBeUndefined()
+  }
+  expect(live.find(digestOf('another-key'))).toMatchObject({ role: 'admin', revoked: false })
+  expect(live.count).toBe(2)
+  expect(deaths.toSorted()).toEqual(ids.toSorted())
+  expect(warnings.filter((text) => text.includes('stays dead'))).toHaveLength(2) // one a reading that found one
+  await importKeys(keyring, { found: [inFile], role: 'viewer' }) // its owner says so, in the keyring
+  await live.reload()
+  expect(live.find(digestOf(inFile))).toMatchObject({ role: 'viewer', revoked: false })
+})
+
 test('a key that moves from a file into the keyring has a new id, and what hung on the old one is told', async () => {
   const { keyring, keyFile } = files()
   writeKeys(keyFile, 'first-secret')
