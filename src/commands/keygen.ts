@@ -1,7 +1,8 @@
 import { Command } from '../cli/command.ts'
 import { expiry, Flags, fileOf, keyOutput, keyring } from '../cli/flags.ts'
 import { paths } from '../files/home.ts'
-import { createKey, takeBack } from '../keys/lifecycle.ts'
+import { createKey } from '../keys/lifecycle.ts'
+import { takeBack } from '../keys/record-key.ts'
 import { ROLES } from '../keys/roles.ts'
 
 interface KeygenResult {

@@ -1,5 +1,6 @@
+import { lstatSync, realpathSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { isAbsolute, join, resolve } from 'node:path'
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path'
 import { ComfyAuthError } from '../errors.ts'
 import { errorCode, errorText } from './errno.ts'
 import { makeDir } from './make-dir.ts'
@@ -75,6 +76,28 @@ export function paths(around = here()): Paths {
     tlsSelfSigned: join(data, 'tls-self-signed.pem'),
     auditLog: join(data, 'audit.log'),
   }
+}
+
+/** What tells a file from others, by whatever path it is named: its place, and its inode where it is there. */
+function marks(path: string): string[] {
+  const found: string[] = []
+  const full = resolve(path)
+  try {
+    found.push(join(realpathSync(dirname(full)), basename(full)))
+    const { dev, ino } = lstatSync(full, { bigint: true })
+    found.push(`${dev}:${ino}`)
+  } catch {} // the file, or its folder, is not there yet
+  return found.length > 0 ? found : [full]
+}
+
+/** Whether a file is one that we keep, or one of `more`, or what SQLite keeps beside such a one. */
+export function isOurs(path: string, more: readonly string[]): boolean {
+  const mine = [...Object.values(paths()), ...more].flatMap((each) => [
+    each,
+    ...['-wal', '-shm', '-journal'].map((end) => each + end),
+  ])
+  const known = new Set(mine.flatMap(marks))
+  return marks(path).some((mark) => known.has(mark))
 }
 
 /**

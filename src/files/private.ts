@@ -103,13 +103,35 @@ function place(temporary: string, path: string, options: WriteOptions): void {
   renameSync(temporary, path)
 }
 
-/**
- * Writes a file that is 0600 from its first byte, whole or not at all: a temporary file beside it, fsync, rename, fsync of
- * the folder. A crash between any two steps leaves the old file or the new one. Symbolic links, folders and devices are refused.
- */
-export function writePrivate(path: string, data: string | Uint8Array, options: WriteOptions): void {
+/** A private file that is written and synced beside its place. */
+export interface StagedFile {
+  /** Puts it there. */
+  place(): void
+  /** Removes it. */
+  discard(): void
+}
+
+function unwritable(error: unknown, name: string): ComfyAuthError {
+  if (error instanceof ComfyAuthError) return error
+  const code = errorCode(error)
+  const remedy =
+    code === 'ENOENT'
+      ? 'Make its folder first.'
+      : code === 'ENOSPC' || code === 'EDQUOT'
+        ? 'Free some space; what stood there before is unharmed.'
+        : 'Name a file in a folder that you can write.'
+  return refuse(name, `cannot be written: ${errorText(error)}.`, remedy, error)
+}
+
+/** The first half of writePrivate: all that is likely to fail, a full disk above all, fails here. */
+export function stagePrivate(path: string, data: string | Uint8Array, options: WriteOptions): StagedFile {
   const folder = dirname(resolve(path))
   const temporary = join(folder, `.${basename(path)}.${randomBytes(6).toString('hex')}.tmp`)
+  const discard = () => {
+    try {
+      unlinkSync(temporary)
+    } catch {} // it was never made, or has become the file
+  }
   let descriptor: number | undefined
   try {
     const replaced = checkTarget(path, options)
@@ -121,25 +143,32 @@ export function writePrivate(path: string, data: string | Uint8Array, options: W
     fsyncSync(descriptor)
     closeSync(descriptor)
     descriptor = undefined
-    place(temporary, path, options)
-    syncFolder(folder)
   } catch (error) {
     if (descriptor !== undefined) closeSync(descriptor)
-    try {
-      unlinkSync(temporary)
-    } catch {} // it was never made, or has become the file
-    if (error instanceof ComfyAuthError) throw error
-    throw refuse(
-      options.name,
-      `cannot be written: ${errorText(error)}.`,
-      errorCode(error) === 'ENOENT'
-        ? 'Make its folder first.'
-        : errorCode(error) === 'ENOSPC' || errorCode(error) === 'EDQUOT'
-          ? 'Free some space; what stood there before is unharmed.'
-          : 'Name a file in a folder that you can write.',
-      error,
-    )
+    discard()
+    throw unwritable(error, options.name)
   }
+  return {
+    discard,
+    place() {
+      try {
+        checkTarget(path, options)
+        place(temporary, path, options)
+        syncFolder(folder)
+      } catch (error) {
+        discard()
+        throw unwritable(error, options.name)
+      }
+    },
+  }
+}
+
+/**
+ * Writes a file that is 0600 from its first byte, whole or not at all: a temporary file beside it, fsync, rename, fsync of
+ * the folder. A crash between any two steps leaves the old file or the new one. Symbolic links, folders and devices are refused.
+ */
+export function writePrivate(path: string, data: string | Uint8Array, options: WriteOptions): void {
+  stagePrivate(path, data, options).place()
 }
 
 export interface ReadOptions {

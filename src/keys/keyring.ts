@@ -53,6 +53,9 @@ function isObject(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** The last moment that a record can hold: later years have more than four digits. */
+export const LAST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999)
+
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z$/
 
 function date(value: unknown, where: string): Date {
@@ -230,7 +233,8 @@ export async function readKeyringInSteps(path: string, pause: () => Promise<unkn
   }
 }
 
-function lockOf(path: string): string {
+/** The file that whoever changes this keyring locks. */
+export function lockOf(path: string): string {
   return `${path.replace(/\.json$/, '')}.lock`
 }
 

@@ -1,10 +1,9 @@
-import { dirname, resolve } from 'node:path'
 import { customAlphabet } from 'nanoid'
 import { ComfyAuthError } from '../errors.ts'
-import { othersCanWrite, writePrivate } from '../files/private.ts'
 import { type Digest, digestOf } from './digest.ts'
 import { holdsKey, makeKey, parseKey } from './format.ts'
-import { changeKeyring, isLabel, type KeyRecord } from './keyring.ts'
+import { changeKeyring, isLabel, type KeyRecord, LAST_MS } from './keyring.ts'
+import { outWarnings, recordKey, replace, stageOut } from './record-key.ts'
 import type { Role } from './roles.ts'
 
 /** Base62, so that no id begins with `-` and is read as a flag. */
@@ -94,29 +93,22 @@ function checkExpiry(expires: Date | undefined, now: Date): void {
   })
 }
 
-function writeOut(out: string | undefined, key: string, overwrite: boolean | undefined): string[] {
-  if (out === undefined) return []
-  writePrivate(out, `${key}\n`, { overwrite: overwrite ?? false, name: 'The output file' })
-  if (!othersCanWrite(dirname(resolve(out)))) return []
-  return ['Other users may write the folder of the output file, and so put another key in its place.']
-}
-
 /** Makes a key, records its digest, and writes it to `out` where that is given. A keyring that cannot be written makes no key. */
 export async function createKey(wanted: NewKey, clock: Clockwork = CLOCK): Promise<CreatedKey> {
-  const { label, expires, out, overwrite, keyring } = wanted
+  const { label, expires, out, keyring } = wanted
   checkLabel(label)
   checkExpiry(expires, clock.now())
   const key = makeKey(clock.random)
   if (keyring === undefined) {
-    const warnings = writeOut(out, key, overwrite)
-    return { id: undefined, label, role: wanted.role ?? 'admin', expires, key, path: out, warnings }
+    stageOut(wanted, key, undefined)?.place()
+    const role = wanted.role ?? 'admin'
+    return { id: undefined, label, role, expires, key, path: out, warnings: outWarnings(out) }
   }
-  return await changeKeyring(keyring, (keys) => {
+  const made = await recordKey(keyring, wanted, key, (keys) => {
     const now = clock.now()
     checkLabelIsFree(label, keys, now)
     const role = wanted.role ?? defaultRole(keys, now)
     const id = makeId()
-    const warnings = writeOut(out, key, overwrite) // first: a record whose key nobody holds would be worse than none
     const record: KeyRecord = {
       id,
       label,
@@ -127,8 +119,9 @@ export async function createKey(wanted: NewKey, clock: Clockwork = CLOCK): Promi
       replacedBy: undefined,
       digest: digestOf(key),
     }
-    return { keys: [...keys, record], result: { id, label, role, expires, key, path: out, warnings } }
+    return { keys: [...keys, record], result: { id, label, role, expires, key, path: out } }
   })
+  return { ...made, warnings: outWarnings(out) }
 }
 
 /** The one record with this id, or else the live one with this label; where only dead ones have the label, the newest. Throws `usage` where several live ones have it. */
@@ -149,17 +142,26 @@ export function findRecord(keys: readonly KeyRecord[], name: string, now: Date):
   })
 }
 
-function replace(keys: readonly KeyRecord[], ...changed: readonly KeyRecord[]): KeyRecord[] {
-  const byId = new Map(changed.map((record) => [record.id, record]))
-  return keys.map((record) => byId.get(record.id) ?? record)
-}
-
 export interface RevokedKey {
   readonly record: KeyRecord
   /** It was revoked before, and nothing was changed. */
   readonly already: boolean
   /** Live admin keys that remain. */
   readonly adminsLeft: number
+  /** The keys that rotations replaced by this one, and that are still live. */
+  readonly predecessors: readonly KeyRecord[]
+}
+
+/** Those that `id` took the place of, and those that these did. */
+function livePredecessors(keys: readonly KeyRecord[], id: string, now: Date): KeyRecord[] {
+  const before = new Map(keys.map((record) => [record.id, record.replacedBy]))
+  return keys.filter((record) => {
+    if (!isLive(record, now)) return false
+    const seen = new Set<string>() // a keyring that a person edited may have a circle
+    let next = record.replacedBy
+    for (; next !== undefined && next !== id && !seen.has(next); next = before.get(next)) seen.add(next)
+    return next === id && record.id !== id
+  })
 }
 
 /** Revokes for good. A second time changes nothing. */
@@ -171,7 +173,8 @@ export async function revokeKey(keyring: string, name: string, clock: Clockwork 
     const revoked = already ? record : { ...record, revoked: now }
     const after = already ? keys : replace(keys, revoked)
     const adminsLeft = after.filter((each) => each.role === 'admin' && isLive(each, now)).length
-    return { keys: after, result: { record: revoked, already, adminsLeft } }
+    const predecessors = livePredecessors(after, record.id, now)
+    return { keys: after, result: { record: revoked, already, adminsLeft, predecessors } }
   })
 }
 
@@ -200,7 +203,7 @@ export interface RotatedKey extends CreatedKey {
 export async function rotateKey(keyring: string, wanted: Rotation, clock: Clockwork = CLOCK): Promise<RotatedKey> {
   checkExpiry(wanted.expires, clock.now())
   const key = makeKey(clock.random)
-  return await changeKeyring(keyring, (keys) => {
+  const rotated = await recordKey(keyring, wanted, key, (keys) => {
     const now = clock.now()
     const old = findRecord(keys, wanted.name, now)
     if (!isLive(old, now) || old.replacedBy !== undefined) {
@@ -213,10 +216,10 @@ export async function rotateKey(keyring: string, wanted: Rotation, clock: Clockw
     const graceEnd = new Date(now.getTime() + wanted.graceMs)
     const oldExpires = old.expires && old.expires < graceEnd ? old.expires : graceEnd
     const id = makeId()
-    const warnings = writeOut(wanted.out, key, wanted.overwrite)
     const { label, role } = old
-    const lifetimeMs = old.expires && old.expires.getTime() - old.created.getTime()
-    const expires = wanted.expires ?? (lifetimeMs === undefined ? undefined : new Date(now.getTime() + lifetimeMs))
+    const sameLifetime =
+      old.expires && new Date(Math.min(LAST_MS, now.getTime() + old.expires.getTime() - old.created.getTime()))
+    const expires = wanted.expires ?? sameLifetime
     const fresh: KeyRecord = { ...old, id, created: now, expires, digest: digestOf(key) }
     const retired: KeyRecord = { ...old, label: undefined, expires: oldExpires, replacedBy: id }
     const result = {
@@ -226,27 +229,13 @@ export async function rotateKey(keyring: string, wanted: Rotation, clock: Clockw
       expires,
       key,
       path: wanted.out,
-      warnings,
       replaces: old.id,
       replaced: old,
       oldExpires,
     }
     return { keys: [...replace(keys, retired), fresh], result }
   })
-}
-
-/** Undoes createKey or rotateKey, whose key nobody has seen: its record goes, and the one that it `replaced` is what it was. */
-export async function takeBack(
-  keyring: string,
-  { id, replaced }: { readonly id: string; readonly replaced?: KeyRecord },
-): Promise<void> {
-  await changeKeyring(keyring, (keys) => {
-    const others = keys.filter((record) => record.id !== id)
-    const result = undefined
-    if (!replaced) return { keys: others, result }
-    const revoked = others.find((record) => record.id === replaced.id)?.revoked // somebody may have, meanwhile
-    return { keys: replace(others, { ...replaced, revoked }), result }
-  })
+  return { ...rotated, warnings: outWarnings(wanted.out) }
 }
 
 export interface ImportedKeys {

@@ -5,7 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { beforeAll, expect, test } from 'vitest'
 import { formatKeyring } from '../../src/keys/keyring.ts'
 import { sqliteSink } from '../../src/keys/last-used.ts'
-import { createKey, revokeKey } from '../../src/keys/lifecycle.ts'
+import { createKey, revokeKey, rotateKey } from '../../src/keys/lifecycle.ts'
 import { runCli, temporaryFolder } from '../support/cli.ts'
 import { play } from '../support/transcript.ts'
 
@@ -42,8 +42,10 @@ Make a new one: \`comfy-auth keygen\`.
 ? 6
 $ comfy-auth keys revoke ci
 Revoked key [..], ci.
+Warning: Key [..], which it replaced, works until [..]Z: end it with \`comfy-auth keys revoke [..]\`.
 $ comfy-auth keys revoke ci
 Key [..], ci was revoked before.
+Warning: Key [..], which it replaced, works until [..]Z: end it with \`comfy-auth keys revoke [..]\`.
 $ comfy-auth keys prune --dry-run
 Would drop [..], expired
 Would drop [..], ci, revoked
@@ -243,4 +245,18 @@ test.runIf(process.getuid?.() === 0)("a key that root revokes is revoked in its 
   expect(await runCli(['keys', 'revoke', 'ci'], { home })).toMatchObject({ exitCode: 0 })
   const { stdout } = await runCli(['keys', 'list', '--json'], owner)
   expect(JSON.parse(stdout).keys).toMatchObject([{ state: 'live' }, { state: 'revoked' }])
+})
+
+test('revoking a rotated key tells of its predecessor, which is in its grace time, and how to end it', async () => {
+  const home = temporaryFolder()
+  const keyring = join(home, 'keyring.json')
+  const { id } = await createKey({ keyring, label: 'ci' })
+  await rotateKey(keyring, { name: 'ci', graceMs: 3_600_000 })
+  const text = await runCli(['keys', 'revoke', 'ci'], { home })
+  expect(text.stderr).toMatch(`Warning: Key ${id}, which it replaced, works until `)
+  expect(text.stderr).toMatch(`: end it with \`comfy-auth keys revoke ${id}\`.\n`)
+  const json = JSON.parse((await runCli(['keys', 'revoke', 'ci', '--json'], { home })).stdout)
+  expect(json).toMatchObject({ already: true, predecessors: [{ id, state: 'live' }] })
+  await runCli(['keys', 'revoke', id!], { home })
+  expect(JSON.parse((await runCli(['keys', 'revoke', 'ci', '--json'], { home })).stdout).predecessors).toEqual([])
 })

@@ -1,6 +1,15 @@
-import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import { digestOf } from '../../src/keys/digest.ts'
 import { makeKey, parseKey } from '../../src/keys/format.ts'
 import { readKeyring } from '../../src/keys/keyring.ts'
@@ -16,6 +25,7 @@ import {
   verifyKey,
 } from '../../src/keys/lifecycle.ts'
 import { temporaryFolder } from '../support/cli.ts'
+import { interceptFs, systemError } from '../support/fs-calls.ts'
 
 const NOON = new Date('2026-11-24T12:00:00Z')
 const at = (date: Date) => ({ now: () => date })
@@ -249,4 +259,85 @@ test('a keyring that cannot be written makes no output file either', async () =>
   const out = join(folder, 'ci.key')
   await expect(createKey({ keyring: join(folder, 'keyring.json'), out })).rejects.toThrow('The keyring')
   expect(existsSync(out)).toBe(false)
+})
+
+/** Lets the `fails`th rename from now on fail. */
+function failRename(fails: number): void {
+  let count = 0
+  interceptFs((step) => {
+    if (step === 'renameSync' && count++ === fails) throw systemError('ENOSPC')
+  })
+}
+
+test.each([
+  [0, 'The keyring cannot be written'],
+  [1, 'The output file cannot be written'],
+])('a rotation that fails half-way (at rename %i) leaves keyring and key file as they were', async (step, message) => {
+  const keyring = ring()
+  const folder = temporaryFolder()
+  const out = join(folder, 'ci.key')
+  const { key } = await createKey({ keyring, label: 'ci', out })
+  const before = records(keyring)
+  failRename(step)
+  await expect(rotateKey(keyring, { name: 'ci', graceMs: 0, out, overwrite: true })).rejects.toThrow(message)
+  expect(readFileSync(out, 'utf8')).toBe(`${key}\n`)
+  expect(records(keyring)).toEqual(before)
+  expect(readdirSync(folder)).toEqual(['ci.key'])
+})
+
+test('a keyring that cannot be written leaves the output file that was to be replaced', async () => {
+  const out = join(temporaryFolder(), 'ci.key')
+  writeFileSync(out, 'old')
+  failRename(0)
+  const keyring = ring()
+  await expect(createKey({ keyring, out, overwrite: true })).rejects.toThrow('The keyring cannot be written')
+  expect(readFileSync(out, 'utf8')).toBe('old')
+  expect(existsSync(keyring)).toBe(false)
+})
+
+test('an output file that is one of our own is refused, by whatever path', async () => {
+  const home = temporaryFolder()
+  vi.stubEnv('COMFY_AUTH_HOME', home)
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const keyring = ring()
+  const link = join(temporaryFolder(), 'link')
+  symlinkSync(home, link)
+  mkdirSync(join(home, 'folder'))
+  const own = [
+    ...['keyring.json', 'keyring.lock', 'profiles.json', 'serve.db', 'serve.db-wal', 'queue.db', 'audit.log'].map(
+      (name) => join(home, name),
+    ),
+    join(home, 'folder', '..', 'serve.db'),
+    join(link, 'profiles.json'),
+    keyring,
+    keyring.replace('.json', '.lock'),
+  ]
+  const refusal = { kind: 'usage', message: "The output file is one of comfy-auth's own files." }
+  for (const out of own) {
+    await expect(createKey({ keyring, out, overwrite: true })).rejects.toMatchObject(refusal)
+  }
+  const out = join(home, 'profiles.json')
+  await expect(createKey({ keyring: undefined, out, overwrite: true })).rejects.toMatchObject(refusal)
+  expect(readdirSync(home)).toEqual(['folder'])
+})
+
+test('a key that was to live for ever nearly is rotated to the last date there is', async () => {
+  const keyring = ring()
+  const expires = new Date('9999-12-31T23:59:59.999Z')
+  await createKey({ keyring, label: 'ci', expires }, at(NOON))
+  expect(await rotateKey(keyring, { name: 'ci', graceMs: HOUR }, at(later(HOUR)))).toMatchObject({ expires })
+})
+
+test('revoking tells of the live keys that it replaced', async () => {
+  const keyring = ring()
+  const first = await createKey({ keyring, label: 'ci' }, at(NOON))
+  const second = await rotateKey(keyring, { name: 'ci', graceMs: 3 * HOUR }, at(NOON))
+  const third = await rotateKey(keyring, { name: 'ci', graceMs: HOUR }, at(NOON))
+  await createKey({ keyring, label: 'other' }, at(NOON))
+  const told = async (ms: number) =>
+    (await revokeKey(keyring, 'ci', at(later(ms)))).predecessors.map((record) => record.id)
+  expect(await told(0)).toEqual([first.id, second.id])
+  expect(await told(2 * HOUR)).toEqual([first.id])
+  expect(await told(4 * HOUR)).toEqual([])
+  expect(third.id).not.toBe(second.id)
 })

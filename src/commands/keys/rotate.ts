@@ -2,7 +2,8 @@ import { Command } from '../../cli/command.ts'
 import { Args, duration, expiry, fileOf, keyOutput, keyring } from '../../cli/flags.ts'
 import { minuteText } from '../../cli/key-text.ts'
 import { paths } from '../../files/home.ts'
-import { type RotatedKey, rotateKey, takeBack } from '../../keys/lifecycle.ts'
+import { type RotatedKey, rotateKey } from '../../keys/lifecycle.ts'
+import { takeBack } from '../../keys/record-key.ts'
 import type { Role } from '../../keys/roles.ts'
 
 const DEFAULT_GRACE_MS = 24 * 3_600_000
