@@ -307,6 +307,31 @@ describe('a browser that brings its key in the query', () => {
     expect(decision).toMatchObject({ refusal: { status: 401, as: 'login' }, returnTo: '/view?type=temp' })
   })
 
+  test('beside a live session of another key too, which the page replaces; a foreign link asks there first', () => {
+    const session = cookie(SESSIONS.viewer.cookie)
+    for (const headers of [load, { ...load, 'Sec-Fetch-Site': 'same-site' }, { Accept: 'text/html,*/*' }]) {
+      expect(arrive(`/?${key}&x=1`, { ...headers, ...session })).toMatchObject({
+        page: 'key-arrival',
+        returnTo: '/?x=1',
+        account: { principal: { keyId: 'user-id', carrier: 'query', sessionId: undefined } },
+      })
+    }
+    expect(arrive(`/custom/x?${key}`, { ...load, ...session })).toMatchObject({ refusal: { reason: 'role' } })
+  })
+
+  test('beside a session of another key is 400 in all else', () => {
+    const session = cookie(SESSIONS.viewer.cookie)
+    const clash = { refusal: { status: 400, reason: 'conflicting-keys', as: 'json' } }
+    expect(arrive(`/?${key}`, { Accept: '*/*', ...session })).toMatchObject(clash)
+    expect(arrive(`/?${key}`, { ...load, 'Sec-Fetch-Dest': 'empty', ...session })).toMatchObject(clash)
+    expect(arrive(`/?${key}`, { ...load, ...session }, 'HEAD')).toMatchObject(clash)
+    expect(arrive(`/?${key}`, { ...load, ...session }, 'POST')).toMatchObject(clash)
+    expect(arrive(`//?${key}`, { ...load, ...session })).toMatchObject(clash)
+    expect(arrive(`/?${key}&token=${KEYS.admin}`, { ...load, ...session })).toMatchObject(clash)
+    expect(arrive(`/?${key}`, { ...load, ...session, ...bearer(KEYS.user) })).toMatchObject(clash)
+    expect(arrive(`/?${key}`, { ...load, ...session, ...bearer(KEYS.admin) })).toMatchObject(clash)
+  })
+
   test('is a script where it is no navigation, no GET, or comes with another carrier', () => {
     expect(arrive(`/?${key}`, { Accept: '*/*' }).kind).toBe('forward')
     expect(arrive(`/?${key}`, { ...load, 'Sec-Fetch-Dest': 'empty' }).kind).toBe('forward')

@@ -63,6 +63,10 @@ export function readCarriers(
   return found
 }
 
+export function lessCookies(credentials: readonly Credential[]): readonly Credential[] {
+  return credentials.filter(({ carrier }) => carrier !== 'cookie')
+}
+
 function credential(carrier: Carrier, secret: string): Credential {
   return { carrier, secret, otherReading: undefined }
 }

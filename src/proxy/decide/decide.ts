@@ -1,6 +1,6 @@
 import type { Digest } from '../../keys/digest.ts'
 import { belowBase, isBeforeBase } from './base-path.ts'
-import { readCarriers } from './carriers.ts'
+import { lessCookies, readCarriers } from './carriers.ts'
 import { clientAddress } from './client.ts'
 import { checkClientId } from './client-id.ts'
 import { isPreflight } from './cors.ts'
@@ -50,7 +50,14 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
   returnTo = basePath + returnToOf(target)
   let principal: Principal | undefined
   if (!open || facts.upgrade) {
-    const identified = (open ? identifyExempt : identify)(facts, head, credentials, client, policy) // rules 4 and 6
+    let identified = (open ? identifyExempt : identify)(facts, head, credentials, client, policy) // rules 4 and 6
+    if (identified.refusal?.reason === 'conflicting-keys') {
+      // Rule 13: a key that arrives in a browser's address takes the place of the session there
+      const arriving = identify(facts, head, lessCookies(credentials), client, policy)
+      if (isKeyArrival(facts, head, target, arriving.principal)) {
+        identified = { ...arriving, failures: identified.failures }
+      }
+    }
     principal = identified.principal
     account = { client, principal, failures: identified.failures }
     if (identified.refusal) {

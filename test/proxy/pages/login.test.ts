@@ -254,6 +254,19 @@ test('who is logged in with that key already keeps the session', async () => {
   expect(it.sessions.list()).toEqual(before)
 })
 
+test('a typed key beside a session of another key takes its place', async () => {
+  const it = house({ keys: { ...KEYS, 'another key': { id: 'k2' } } })
+  const Cookie = cookieOf(await it.logIn({ api_key: 'another key' }))
+  expect(it.sessions.list()).toMatchObject([{ keyId: 'k2' }])
+  const decision = { kind: 'page', page: 'key-arrival', returnTo: '/', account: account({ keyId: 'k1' }) } as const
+  const page = await it.pages.answer(decision, {
+    facts: facts({ target: `/?api_key=${KEY}`, headers: { ...BROWSER, 'Sec-Fetch-Site': 'none', Cookie } }),
+    body: Buffer.alloc(0),
+  })
+  expect(headers(page, 'set-cookie')).toHaveLength(1)
+  expect(it.sessions.list()).toMatchObject([{ keyId: 'k1' }])
+})
+
 test('below --base-path links, forms and cookies stay there; over TLS the cookie’s name demands the root', async () => {
   const { get, logInByForm } = house({ keys: { 'the right key': {} }, policy: { basePath: '/comfy' } })
   const page = String((await get('/auth_login.html?next=/comfy/?a=b')).body)
