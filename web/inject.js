@@ -26,6 +26,16 @@
   }
   const stores = () => [quietly(() => localStorage), quietly(() => sessionStorage)].filter(Boolean)
 
+  /** A wrong key beside the session leaves the address, as the server drops it: every pair of these names, and nothing else. */
+  const dropKey = () => {
+    const pairs = location.search.slice(1).split('&')
+    const kept = pairs.filter((pair) => !['api_key', 'token'].some((name) => new URLSearchParams(`&${pair}`).has(name)))
+    if (kept.length === pairs.length) return
+    const search = kept.length === 0 ? '' : `?${kept.join('&')}`
+    history.replaceState(history.state, '', location.pathname + search + location.hash)
+  }
+  quietly(dropKey)
+
   const token = () => {
     for (const store of stores()) {
       const entry = store.getItem(ENTRY)

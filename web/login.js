@@ -33,6 +33,16 @@
     quietly(() => window[store].setItem(MARK, '1'))
   }
 
+  /** As the server drops it: every pair of these names, and nothing else. A key that was no good must not stay either. */
+  const dropKey = () => {
+    const pairs = location.search.slice(1).split('&')
+    const kept = pairs.filter((pair) => !['api_key', 'token'].some((name) => new URLSearchParams(`&${pair}`).has(name)))
+    if (kept.length === pairs.length) return
+    const search = kept.length === 0 ? '' : `?${kept.join('&')}`
+    history.replaceState(history.state, '', location.pathname + search + location.hash)
+  }
+  dropKey()
+
   /** The fragment never reached the server: it is this page's address that still has it. */
   const goTo = (target) => {
     const hash = location.pathname === PAGE || target.includes('#') ? '' : location.hash

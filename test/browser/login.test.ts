@@ -129,6 +129,58 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await person.close()
   })
 
+  test('a wrong key leaves the address and the history, before the login and beside a session', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(`${house.url}/?x=a%20b&api_key=not-the-key&y#node-7`)
+    await page.getByLabel('API key').waitFor()
+    expect(page.url()).toBe(`${house.url}/?x=a%20b&y#node-7`)
+    await logIn(page, house.key)
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?x=a%20b&y#node-7`)
+    await page.goto(`${house.url}/?x=a%20b&%74oken=not-the-key#node-8`)
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?x=a%20b#node-8`)
+    await page.goto(`${house.url}/auth_login.html?api_key=not-the-key&notice=logged-out`)
+    await page.getByLabel('API key').waitFor()
+    expect(page.url()).toBe(`${house.url}/auth_login.html?notice=logged-out`)
+    await person.close()
+  })
+
+  test('a key typed beside a session of another key takes its place, and leaves the address', async () => {
+    const person = await house.person()
+    const before = await person.newPage()
+    await before.goto(`${house.url}/?api_key=${house.otherKey}`)
+    await atWork(before)
+    const [old] = await person.cookies()
+    const page = await person.newPage() // its clientId is not the other key's
+    await page.goto(`${house.url}/?api_key=${house.key}&x=1`)
+    await atWork(page)
+    expect(page.url()).toBe(`${house.url}/?x=1`)
+    const [fresh] = await person.cookies()
+    expect(fresh!.value).not.toBe(old!.value)
+    await page.goto(house.foreignPage({ link: `${house.url}/?api_key=${house.otherKey}` }))
+    await page.click('#link')
+    await page.getByText('brought a key along').waitFor()
+    expect((await person.cookies())[0]!.value).toBe(fresh!.value)
+    await person.close()
+  })
+
+  test.each([
+    [844, 390],
+    [640, 320],
+  ])('on a phone held wide (%i x %i) the page is laid out as wide as the phone', async (width, height) => {
+    const person = await house.person({ viewport: { width, height }, isMobile: true, hasTouch: true })
+    const page = await person.newPage()
+    await page.goto(house.url)
+    expect(await page.evaluate('[innerWidth, document.documentElement.scrollWidth, visualViewport.scale]')).toEqual([
+      width,
+      width,
+      1,
+    ])
+    await person.close()
+  })
+
   test('on a phone nothing is cut off, and the field is large enough to be tapped', async () => {
     const person = await house.person({ viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true })
     const page = await person.newPage()

@@ -26,6 +26,8 @@ export const INDEX = `<!doctype html><html><head><title>ComfyUI</title></head><b
 export interface House {
   readonly url: string
   readonly key: string
+  /** Of somebody else. */
+  readonly otherKey: string
   readonly sim: Sim
   /** A page of another site, with these links: `[id, address]`. */
   foreignPage(links: Readonly<Record<string, string>>): string
@@ -50,8 +52,9 @@ export interface HouseOptions {
 export async function openHouse(options: HouseOptions = {}): Promise<House> {
   const home = mkdtempSync(join(tmpdir(), 'browser-'))
   const key = makeKey()
+  const otherKey = makeKey()
   const sim = await createSim({ indexHtml: INDEX, ...(options.simFlags && { flags: options.simFlags }) })
-  const keys = await openLiveKeys({ keyring: undefined, keyFiles: [], bareKeys: [key] }, { watch: false })
+  const keys = await openLiveKeys({ keyring: undefined, keyFiles: [], bareKeys: [key, otherKey] }, { watch: false })
   const proxy = await createProxy({
     upstream: options.upstream ?? sim.url,
     listen: '127.0.0.1',
@@ -77,6 +80,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
   return {
     url: proxy.url,
     key,
+    otherKey,
     sim,
     foreignPage: (links) =>
       `http://localhost:${(foreign.address() as AddressInfo).port}/?${new URLSearchParams(links)}`,
