@@ -49,9 +49,11 @@ Warning: Key [..], which it replaced, works until [..]Z: end it with \`comfy-aut
 $ comfy-auth keys prune --dry-run
 Would drop [..], expired
 Would drop [..], ci, revoked
+Warning: A key file or --api-key that names a dropped key makes it live again, as admin: take it out there too.
 $ comfy-auth keys prune
 Dropped [..], expired
 Dropped [..], ci, revoked
+Warning: A key file or --api-key that names a dropped key makes it live again, as admin: take it out there too.
 $ comfy-auth keys revoke me
 Revoked key [..], me.
 Warning: No live admin key is left in the keyring: make one with \`comfy-auth keygen\`.

@@ -4,6 +4,8 @@ import { paths } from '../../files/home.ts'
 import { describeKey, type KeyDescription } from '../../keys/describe.ts'
 import { pruneKeys } from '../../keys/lifecycle.ts'
 
+const REVIVED = 'A key file or --api-key that names a dropped key makes it live again, as admin: take it out there too.'
+
 export default class KeysPrune extends Command {
   static override summary = 'Drop the records of expired and revoked keys.'
   static override examples = [
@@ -25,6 +27,7 @@ export default class KeysPrune extends Command {
       this.log(`${dryRun ? 'Would drop' : 'Dropped'} ${[id, label, state].filter(Boolean).join(', ')}`)
     }
     if (pruned.length === 0) this.log('No dead key in the keyring.')
+    else if (!this.jsonEnabled()) this.caution(REVIVED)
     return { pruned, dryRun }
   }
 }
