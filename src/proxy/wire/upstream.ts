@@ -124,7 +124,7 @@ export function createUpstream(
   const change = (next: UpstreamState) => {
     const before = state.state
     state = next
-    if (before !== next.state && before !== 'unknown') onChange(next) // how it was found is the probe's to tell
+    if (before !== next.state) onChange(next)
   }
 
   return {
