@@ -55,6 +55,14 @@ function ignore(): void {}
 /** How often idle connections are looked for while draining. */
 const DRAIN_LOOK_MS = 25
 
+/** Node 22 says nothing to the answers that wait behind another one when their connection closes; newer ones do. */
+function tellOfClose(response: ServerResponse, socket: Socket): void {
+  const tell = () => setImmediate(() => response.closed || response.emit('close'))
+  socket.setMaxListeners(0) // one for each that waits
+  socket.once('close', tell)
+  response.once('close', () => socket.off('close', tell))
+}
+
 /** Rule 15: a listener with a strict parser and bounded heads. Rejects with the system's error where it cannot listen. */
 export async function listen(options: ServerOptions): Promise<Listener> {
   const { host, port, limits, nowMs, tls, always = [] } = options
@@ -69,6 +77,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     request.on('error', ignore)
     if (doubtful.has(request.socket)) return
     latest.set(request.socket, response)
+    if (response.socket === null) tellOfClose(response, request.socket)
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
     const fault = headFault(request)
