@@ -55,7 +55,7 @@ export interface Principal {
   readonly ambient: boolean
 }
 
-/** What audit, metrics, throttle and the sockets' register read; nothing else says who it was. */
+/** What audit, throttle and the sockets' register read; nothing else says who it was. */
 export interface Account {
   /** Client address after rule 3; IPv6 as its /64. */
   readonly client: string

@@ -15,6 +15,7 @@ import { createPages, type PagesDeps } from '../../../src/proxy/pages/pages.ts'
 import { openServeDb } from '../../../src/proxy/state/db.ts'
 import { createSessions } from '../../../src/proxy/state/sessions.ts'
 import { createThrottle } from '../../../src/proxy/state/throttle.ts'
+import { makePolicy } from '../../support/policy.ts'
 
 export const HOST = 'comfy.example:8189'
 
@@ -58,27 +59,14 @@ export function house(
     const whole = { id: secret, label: undefined, role: 'user', expiresMs: undefined, revoked: false, ...key } as const
     known.set(digestOf(secret), whole)
   }
-  const policy: Policy = {
-    auth: 'keys',
+  const policy = makePolicy({
     hosts: { kind: 'any', allowed: new Set() },
-    publicUrl: undefined,
-    basePath: '',
-    isTrustedProxy: () => false,
-    exempt: 'static',
-    exemptPaths: [],
-    extraRoutes: [],
-    corsOrigin: undefined,
-    comfyUser: 'strip',
-    upstreamHost: '127.0.0.1:8188',
-    cookieName: (secure) => `${secure ? '__Host-' : ''}comfy_auth_8189`,
     findKey: (digest) => known.get(digest),
     findKeyById: (id) => [...known.values()].find((key) => key.id === id),
     findSession: (digest) => sessions.findByCookieDigest(digest),
     throttledFor: (client, nowMs) => throttle.blockedFor(client, nowMs),
-    ownsPrompt: () => false,
-    clientIdOwner: () => undefined,
     ...deps.policy,
-  }
+  })
   const pages = createPages({
     sessions,
     throttle,
