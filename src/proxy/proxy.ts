@@ -3,11 +3,10 @@ import { createLastUsed, sqliteSink } from '../keys/last-used.ts'
 import type { Policy } from './decide/facts.ts'
 import { isLive } from './decide/identify.ts'
 import { listenAll } from './listeners.ts'
+import { openLogs } from './logs.ts'
 import { type ProxyOptions, readCa, type Settings, validate } from './options.ts'
 import { createPages } from './pages/pages.ts'
-import { createAudit } from './state/audit.ts'
 import { openServeDb } from './state/db.ts'
-import { openLineFile } from './state/line-file.ts'
 import { createPrompts } from './state/prompts.ts'
 import { createSessions } from './state/sessions.ts'
 import { createSockets } from './state/sockets.ts'
@@ -64,19 +63,13 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     closers.push(() => prompts.close())
     const lastUsed = createLastUsed(sqliteSink(db))
     closers.push(() => lastUsed.close())
-    const audit =
-      options.auditLog === undefined
-        ? undefined
-        : createAudit({
-            file: openLineFile({
-              path: options.auditLog,
-              name: 'The file of --audit-log',
-              ...(options.auditMaxBytes !== undefined && { maxBytes: options.auditMaxBytes }),
-              onError: onError('The audit log cannot be written'),
-            }),
-            reads: options.accessLog ?? false,
-          })
-    if (audit) closers.push(() => audit.close())
+    const audit = await openLogs(options, log)
+    if (audit) {
+      closers.push(async () => {
+        await audit.close()
+        if (audit.lost > 0) log(`${audit.lost} lines are missing in the logs: the disk was full or too slow.`)
+      })
+    }
     const throttle = createThrottle(options.throttle)
     const sockets = createSockets({ nowMs })
     const uploads = createUploads()
@@ -102,6 +95,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       findKey: (digest) => keys?.find(digest),
       findKeyById: (id) => keys?.findById(id),
       findSession: (digest) => sessions.findByCookieDigest(digest),
+      findSessionByToken: (digest) => sessions.findByTokenDigest(digest),
       throttledFor: (client, now) => throttle.blockedFor(client, now),
       ownsPrompt: (keyId, promptId) => prompts.owns(keyId, promptId),
       clientIdOwner: (clientId, now) => sockets.owner(clientId, now),

@@ -100,6 +100,13 @@ describe('a session', () => {
     sessions: { [SESSIONS.user.cookie]: { ...session, ...overrides } },
   })
 
+  const sessionOf = (role: 'user' | 'viewer') => ({
+    id: `${role}-session`,
+    keyId: `${role}-id`,
+    tokenDigest: digestOf(SESSIONS[role].token),
+    endsMs: NOW_MS + 1,
+  })
+
   test('is its key: role, label and end', () => {
     expect(ask({ headers }).account.principal).toMatchObject({
       name: 'key:user-id',
@@ -134,10 +141,27 @@ describe('a session', () => {
     expect(outcome({ headers: { ...bearer(token), ...cookie(SESSIONS.user.token) } })).toBe('401 dead-credential')
     const own = ask({ headers: { ...bearer(token), ...headers } })
     expect(own.account.principal).toMatchObject({ carrier: 'bearer', sessionId: 'user-session', ambient: false })
-    const others = ask({ headers: { ...bearer(SESSIONS.viewer.token), ...headers } })
-    expect(others.account.principal).toMatchObject({ carrier: 'cookie', ambient: true })
     const misplaced = ask({ headers: { 'X-API-Key': token, ...headers } })
     expect(misplaced.account.principal).toMatchObject({ carrier: 'cookie', ambient: true })
+  })
+
+  test('token of another live session belies the cookie; one of a session that has ended does not', () => {
+    const both = { headers: { ...bearer(SESSIONS.viewer.token), ...headers } }
+    expect(outcome(both)).toBe('401 two-sessions')
+    expect(ask(both).account.failures).toEqual([])
+    const viewers = (session: object): PolicyOverrides => ({
+      sessions: {
+        [SESSIONS.user.cookie]: sessionOf('user'),
+        [SESSIONS.viewer.cookie]: { ...sessionOf('viewer'), ...session },
+      },
+    })
+    expect(outcome(both, viewers({}))).toBe('401 two-sessions')
+    for (const policy of [viewers({ endsMs: NOW_MS }), viewers({ keyId: 'gone' }), withSession({})]) {
+      expect(outcome(both, policy)).toBe('forward')
+      expect(ask(both, policy).account.principal).toMatchObject({ carrier: 'cookie', keyId: 'user-id' })
+    }
+    // Of two sessions of one key too: their sockets, and their ends, are apart
+    expect(outcome(both, viewers({ keyId: 'user-id' }))).toBe('401 two-sessions')
   })
 })
 

@@ -61,6 +61,7 @@ export function makePolicy(overrides: PolicyOverrides = {}): Policy {
   const byDigest = new Map(Object.entries(keys).map(([secret, key]) => [digestOf(secret), key]))
   const byId = new Map(Object.values(keys).map((key) => [key.id, key]))
   const byCookie = new Map(Object.entries(sessions).map(([cookie, session]) => [digestOf(cookie), session]))
+  const byToken = new Map(Object.values(sessions).map((session) => [session.tokenDigest, session]))
   return {
     auth: 'keys',
     hosts: { kind: 'loopback', allowed: new Set() },
@@ -77,6 +78,7 @@ export function makePolicy(overrides: PolicyOverrides = {}): Policy {
     findKey: (digest) => byDigest.get(digest),
     findKeyById: (id) => byId.get(id),
     findSession: (digest) => byCookie.get(digest),
+    findSessionByToken: (digest) => byToken.get(digest),
     throttledFor: () => undefined,
     ownsPrompt: (keyId, promptId) => prompts[keyId]?.includes(promptId) === true,
     clientIdOwner: () => undefined,

@@ -217,6 +217,7 @@ export interface Policy {
   readonly findKey: (digest: Digest) => KnownKey | undefined
   readonly findKeyById: (id: string) => KnownKey | undefined
   readonly findSession: (cookieDigest: Digest) => KnownSession | undefined
+  readonly findSessionByToken: (tokenDigest: Digest) => KnownSession | undefined
   /** Seconds to wait for a client whose failed guesses are too many, else undefined. */
   readonly throttledFor: (client: string, nowMs: number) => number | undefined
   readonly ownsPrompt: (keyId: string, promptId: string) => boolean

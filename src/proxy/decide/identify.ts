@@ -104,7 +104,21 @@ function weigh(facts: RequestFacts, credentials: readonly Credential[], client: 
     if (credential.carrier === 'cookie') weighCookie(credential.secret, tally, waitSeconds, facts.nowMs, policy)
     else weighKey(credential, tally, waitSeconds, facts.nowMs, policy)
   }
+  if (isCookieBelied(tally, facts.nowMs, policy)) tally.clash ??= 'sessions'
   return tally
+}
+
+/**
+ * Over plain HTTP a page on another port of the host can put the cookie of its own session in place of ours; the storage
+ * token, which it cannot reach, then still names the one that was there. A dead token says nothing: a login in another tab
+ * ended its session.
+ */
+function isCookieBelied({ session, tokens }: Tally, nowMs: number, policy: Policy): boolean {
+  if (session === undefined) return false
+  return tokens.some((token) => {
+    const other = token === session.tokenDigest ? undefined : policy.findSessionByToken(token)
+    return other !== undefined && liveKeyOf(other, nowMs, policy) !== undefined
+  })
 }
 
 function weighKey(

@@ -40,6 +40,8 @@ export interface Sessions {
   /** A new session with secrets of its own; where the key has 100 already, its oldest ends. */
   start(of: { keyId: string; remember: boolean; client: string; nowMs: number }): StartedSession
   findByCookieDigest(digest: Digest): Session | undefined
+  /** Whose storage token it is: a token alone opens nothing (rule 14), but it can belie the cookie beside it. */
+  findByTokenDigest(digest: Digest): Session | undefined
   /** The session was used. Kept in memory, on disk at most once a minute. */
   touch(id: string, nowMs: number): void
   /** False where no such session lives. */
@@ -75,13 +77,14 @@ type Row = {
 }
 
 /**
- * Rule 14. All sessions live in one map by the digest of their cookie, so that a request costs a look-up and
+ * Rule 14. All sessions live in maps by the digests of their secrets, so that a request costs a look-up and
  * no query; the database follows. What another process deletes from it ends here within `pollMs`.
  */
 export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sessions {
   const { nowMs = Date.now, random = randomBytes, pollMs = 400, flushMs = 60_000, onError = () => {} } = options
   const byId = new Map<string, Session>()
   const byCookie = new Map<Digest, Session>()
+  const byToken = new Map<Digest, Session>()
   const listeners: ((session: Session) => void)[] = []
   const unsaved = { added: new Set<string>(), touched: new Set<string>(), removed: new Set<string>() }
   let earliestEndMs = Number.POSITIVE_INFINITY // a lower bound: use only moves ends later
@@ -96,12 +99,14 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
   function keep(session: Session): void {
     byId.set(session.id, session)
     byCookie.set(session.cookieDigest, session)
+    byToken.set(session.tokenDigest, session)
     earliestEndMs = Math.min(earliestEndMs, session.endsMs)
   }
 
   function drop(session: Session): void {
     byId.delete(session.id)
     byCookie.delete(session.cookieDigest)
+    byToken.delete(session.tokenDigest)
     unsaved.added.delete(session.id)
     unsaved.touched.delete(session.id)
     for (const listener of listeners) listener(session)
@@ -201,6 +206,7 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
       return { cookie, token, session }
     },
     findByCookieDigest: (digest) => byCookie.get(digest),
+    findByTokenDigest: (digest) => byToken.get(digest),
     touch(id, now) {
       const session = byId.get(id)
       // A second's grain is enough, and keeps a page load of 250 requests from making 250 objects.

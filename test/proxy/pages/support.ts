@@ -64,6 +64,7 @@ export function house(
     findKey: (digest) => known.get(digest),
     findKeyById: (id) => [...known.values()].find((key) => key.id === id),
     findSession: (digest) => sessions.findByCookieDigest(digest),
+    findSessionByToken: (digest) => sessions.findByTokenDigest(digest),
     throttledFor: (client, nowMs) => throttle.blockedFor(client, nowMs),
     ...deps.policy,
   })

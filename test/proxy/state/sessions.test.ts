@@ -51,12 +51,14 @@ test('cookie and token are two secrets of 256 bits, and only their digests are k
   expect(onDisk).not.toContain(token.slice(7))
 })
 
-test('a session is found by its cookie only, and each login has secrets of its own', () => {
+test('a session is found by its cookie or its token, each in its place, and each login has secrets of its own', () => {
   const sessions = sessionsOn(database())
   const first = start(sessions)
   const second = start(sessions)
   expect(sessions.findByCookieDigest(digestOf(first.cookie))?.id).toBe(first.session.id)
   expect(sessions.findByCookieDigest(digestOf(first.token))).toBeUndefined()
+  expect(sessions.findByTokenDigest(digestOf(first.token))?.id).toBe(first.session.id)
+  expect(sessions.findByTokenDigest(digestOf(first.cookie))).toBeUndefined()
   expect(second.cookie).not.toBe(first.cookie)
 })
 
