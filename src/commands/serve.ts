@@ -134,8 +134,8 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       helpValue: 'FILE|-',
       description: 'logins, refusals, revocations, writes: JSON lines',
     }),
-    'audit-max-size': size({ dependsOn: ['audit-log'], description: 'start a new file above this' }),
-    'access-log': Flags.boolean({ dependsOn: ['audit-log'], description: 'write every request there, reads too' }),
+    'access-log': Flags.string({ helpValue: 'FILE|-', description: 'every request, reads too; may be the same file' }),
+    'audit-max-size': size({ description: 'start either log anew above this' }),
     'max-connections': Flags.integer({ helpValue: 'N', min: 1, description: 'connections in all [default: 20000]' }),
     'max-connections-per-address': Flags.integer({
       helpValue: 'N',

@@ -41,7 +41,7 @@ export function configDir(around = here()): string {
   return under('config', around)
 }
 
-/** What we keep for ourselves: databases and logs. */
+/** What we keep for ourselves: databases and the certificate of our own making. */
 export function dataDir(around = here()): string {
   return under('data', around)
 }
@@ -60,8 +60,6 @@ export interface Paths {
   readonly queueDb: string
   /** The certificate of --tls-self-signed and its key. PEM. */
   readonly tlsSelfSigned: string
-  /** Where the audit log stands unless told otherwise. JSON lines. */
-  readonly auditLog: string
 }
 
 export function paths(around = here()): Paths {
@@ -74,7 +72,6 @@ export function paths(around = here()): Paths {
     serveDb: join(data, 'serve.db'),
     queueDb: join(data, 'queue.db'),
     tlsSelfSigned: join(data, 'tls-self-signed.pem'),
-    auditLog: join(data, 'audit.log'),
   }
 }
 
@@ -88,6 +85,12 @@ function marks(path: string): string[] {
     found.push(`${dev}:${ino}`)
   } catch {} // the file, or its folder, is not there yet
   return found.length > 0 ? found : [full]
+}
+
+/** Whether two paths name one file, which need not be there yet. */
+export function isSameFile(one: string, other: string): boolean {
+  const known = new Set(marks(one))
+  return marks(other).some((mark) => known.has(mark))
 }
 
 /** Whether a file is one that we keep, or one of `more`, or what SQLite keeps beside such a one. */

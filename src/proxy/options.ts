@@ -47,9 +47,10 @@ export interface ProxyOptions {
   readonly serveDb: string
   /** A file, or `-` for stdout. */
   readonly auditLog?: string | undefined
+  /** Every request, reads too: a file, the same one too, or `-`. */
+  readonly accessLog?: string | undefined
+  /** Above which each of the two starts anew. */
   readonly auditMaxBytes?: number | undefined
-  /** Reads are logged too. */
-  readonly accessLog?: boolean
   /** Longer bodies get a 413 of ours; without it ComfyUI's own limit holds. */
   readonly maxUploadBytes?: number | undefined
   /** Files of the owner's, or where a certificate of our own making is kept. Without it: plain HTTP. */
@@ -111,6 +112,9 @@ export function validate(options: ProxyOptions): Settings {
     throw usage('--upstream is the address that serve itself would listen on.', 'Give ComfyUI or serve another port.')
   }
   checkTls(options, upstream)
+  if (options.auditMaxBytes !== undefined && options.auditLog === undefined && options.accessLog === undefined) {
+    throw usage('--audit-max-size is for a log, and none is kept.', 'Add --audit-log FILE or --access-log FILE.')
+  }
   return {
     upstream,
     listen,

@@ -48,7 +48,7 @@ async function freePort(): Promise<number> {
 }
 
 test('a log on a stdout that nobody reads holds up no request and no ending', async () => {
-  const { child, url, ended } = await startUnread(['--audit-log', '-', '--access-log'])
+  const { child, url, ended } = await startUnread(['--audit-log', '-', '--access-log', '-'])
   const path = `/object_info/${'x'.repeat(240)}`
   for (let round = 0; round < 60; round++) {
     await Promise.all(Array.from({ length: 25 }, () => status(url + path)))

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -189,6 +189,8 @@ describe('refuses to start, with exit 2 and what to do', () => {
     ['a key as an argument', ['comfy_secretsecretsecret'], /./],
     ['an audit log in no folder', ['--api-key-file', 'FILE', '--audit-log', '/nowhere/log'], /--audit-log.*no such/],
     ['an audit log that is a folder', ['--api-key-file', 'FILE', '--audit-log', '/tmp'], /--audit-log.*a folder/],
+    ['an access log in no folder', ['--api-key-file', 'FILE', '--access-log', '/nowhere/log'], /--access-log.*no such/],
+    ['a size for no log', ['--api-key-file', 'FILE', '--audit-max-size', '1MiB'], /--audit-max-size.*--access-log/s],
     ['everything exempt', ['--api-key-file', 'FILE', '--exempt-path', '/*'], /--exempt-path/],
   ]
   for (const [name, args, message] of CASES) {
@@ -285,6 +287,30 @@ describe('while it runs', () => {
       { event: 'request', method: 'POST', path: '/settings/x', status: 200, key: expect.any(String) },
     ])
     expect(readFileSync(log, 'utf8')).not.toMatch(/wrong-key|guide-kind/)
+  })
+
+  test('the access log has the reads too, in a file of its own or in the same by another name', async () => {
+    const folder = mkdtempSync(join(home, 'logs-'))
+    symlinkSync(folder, join(folder, 'here'))
+    const audited = join(folder, 'audit.jsonl')
+    const linesOf = (path: string) =>
+      readFileSync(path, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+    for (const [asked, shown, also] of [
+      [join(folder, 'access.jsonl'), ['GET', 'POST'], ['POST']],
+      [join(folder, 'here', 'audit.jsonl'), ['POST', 'GET', 'POST'], ['POST', 'GET', 'POST']],
+    ] as const) {
+      const logs = ['--audit-log', audited, '--access-log', asked]
+      const { url, child, exit } = await started(['--api-key-file', keyFile(KEY), ...logs])
+      await status(`${url}/queue`, KEY)
+      await fetch(`${url}/settings/x`, { method: 'POST', headers: { 'x-api-key': KEY }, body: '1' })
+      child.kill('SIGTERM')
+      expect(await exit()).toBe(0)
+      expect(linesOf(asked).map(({ method }) => method)).toEqual(shown)
+      expect(linesOf(audited).map(({ method }) => method)).toEqual(also)
+    }
   })
 })
 

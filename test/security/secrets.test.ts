@@ -85,6 +85,7 @@ test('no secret of a run stands in a log, an error, an answer, a file or the pro
       '--audit-log',
       audit,
       '--access-log',
+      audit,
       '--drain',
       '1s',
     ],

@@ -26,9 +26,10 @@ export interface Audit {
 }
 
 export interface AuditOptions {
-  readonly file: LineFile
-  /** The access log: reads too, not only what rule 16 names. */
-  readonly reads?: boolean
+  /** What rule 16 names: logins, refusals, revocations, writes. */
+  readonly audit?: LineFile | undefined
+  /** Every request, reads too. The same one as `audit` gets each line once. */
+  readonly access?: LineFile | undefined
 }
 
 const MAX_PATH = 256
@@ -36,10 +37,11 @@ const ANONYMOUS_REFUSALS_PER_SECOND = 10
 const READS: readonly string[] = ['GET', 'HEAD', 'OPTIONS']
 
 /**
- * Rule 16: a JSON line for each login, logout, refusal, revocation and write request. Refusals without a
- * principal cost nothing to send, so ten a second are written and the rest is counted in one line.
+ * Rule 16, and the access log. Refusals without a principal cost nothing to send, so ten a second are written and
+ * the rest is counted in one line.
  */
-export function createAudit({ file, reads = false }: AuditOptions): Audit {
+export function createAudit({ audit, access }: AuditOptions): Audit {
+  const files = [...new Set([audit, access])].filter((file) => file !== undefined)
   let second = 0
   let inSecond = 0
   let suppressed = 0
@@ -60,24 +62,40 @@ export function createAudit({ file, reads = false }: AuditOptions): Audit {
 
   function tellSuppressed(nowMs: number): void {
     if (suppressed === 0) return
-    file.write(JSON.stringify({ time: timeOf(nowMs), event: 'refusals-not-shown', count: suppressed }))
+    const line = JSON.stringify({ time: timeOf(nowMs), event: 'refusals-not-shown', count: suppressed })
+    for (const file of files) file.write(line)
     suppressed = 0
   }
 
   return {
     record(entry) {
-      if (entry.event === 'request' && !reads && READS.includes(entry.method ?? '')) return
-      if (!isOneTooMany(entry)) file.write(lineOf(entry))
+      const written = files.filter(
+        (file) => (file === audit && isAudited(entry)) || (file === access && isAsked(entry)),
+      )
+      if (written.length === 0 || isOneTooMany(entry)) return
+      const line = lineOf(entry)
+      for (const file of written) file.write(line)
     },
-    reopen: () => file.reopen(),
+    reopen() {
+      for (const file of files) file.reopen()
+    },
     get lost() {
-      return file.lost
+      return files.reduce((sum, file) => sum + file.lost, 0)
     },
     async close() {
       tellSuppressed(second * 1_000)
-      await file.close()
+      await Promise.all(files.map((file) => file.close()))
     },
   }
+}
+
+function isAudited({ event, method = '' }: AuditEntry): boolean {
+  return event !== 'request' || !READS.includes(method)
+}
+
+/** A key that dies and a session that ends are no requests. */
+function isAsked({ event }: AuditEntry): boolean {
+  return event !== 'revocation' && event !== 'session-end'
 }
 
 function lineOf(entry: AuditEntry): string {

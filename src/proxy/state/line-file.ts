@@ -16,7 +16,7 @@ export interface LineFile {
   write(line: string): void
   /** The file was moved away by logrotate: the next line begins a new one. */
   reopen(): void
-  /** Lines that were not written, as the disk was full or too slow. */
+  /** Lines that were not written, as the disk was full or too slow; once closed, those too that it did not take in time. */
   readonly lost: number
   /** Writes what waits, as far as it can be within two seconds. */
   close(): Promise<void>
@@ -63,6 +63,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
   let waitingBytes = 0
   let lost = 0
   let unreported = 0
+  let inHand = 0 // lines of the chunk that is being written
   let torn = false // the last write may have left half a line
   let failing = false
   let stale = false
@@ -102,6 +103,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
       const lines = waiting
       waiting = []
       waitingBytes = 0
+      inHand = lines.length
       const missing = unreported
       if (missing > 0) lines.unshift(JSON.stringify({ event: 'lost', count: missing }))
       try {
@@ -109,13 +111,13 @@ export function openLineFile(options: LineFileOptions): LineFile {
         unreported -= missing
         failing = false
       } catch (error) {
-        const count = lines.length - (missing > 0 ? 1 : 0)
-        lost += count
-        unreported += count
+        lost += inHand
+        unreported += inHand
         if (!failing) onError(error)
         failing = true
         stale = path !== '-'
       }
+      inHand = 0
     }
     pumping = undefined
   }
@@ -145,6 +147,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
       await Promise.race([pumping, late])
       clearTimeout(timer)
       if (pumping === undefined) await shut().catch(onError)
+      else lost += inHand + waiting.length
     },
   }
 }

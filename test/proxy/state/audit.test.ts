@@ -1,22 +1,21 @@
-import { mkdtempSync, readFileSync, renameSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { makeKey } from '../../../src/keys/format.ts'
 import { type AuditEntry, createAudit } from '../../../src/proxy/state/audit.ts'
 import { openLineFile } from '../../../src/proxy/state/line-file.ts'
+import { temporaryFolder } from '../../support/cli.ts'
 
-const folder = () => mkdtempSync(join(tmpdir(), 'audit-'))
+const linesOf = (path: string) =>
+  readFileSync(path, 'utf8')
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line))
 
-function audit(options: { path?: string; reads?: boolean } = {}) {
-  const path = options.path ?? join(folder(), 'audit.log')
-  const log = createAudit({ file: openLineFile({ path, name: 'The log' }), reads: options.reads ?? false })
-  const lines = () =>
-    readFileSync(path, 'utf8')
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  return { path, log, lines }
+function audit() {
+  const path = join(temporaryFolder(), 'audit.log')
+  const log = createAudit({ audit: openLineFile({ path, name: 'The log' }) })
+  return { path, log, lines: () => linesOf(path) }
 }
 
 const request: AuditEntry = {
@@ -52,14 +51,47 @@ test('a write request is one line with who, what and how it ended, without its q
   expect(statSync(path).mode & 0o777).toBe(0o600)
 })
 
-test('reads are the access log’s', async () => {
-  for (const reads of [false, true]) {
-    const { log, lines } = audit({ reads })
-    log.record({ ...request, method: 'GET' })
-    log.record(request)
+describe('the access log', () => {
+  const events: readonly AuditEntry[] = [
+    { ...request, method: 'GET' },
+    request,
+    { ...request, event: 'refusal' },
+    { ...request, event: 'login' },
+    { nowMs: 0, event: 'revocation', key: request.key },
+    { nowMs: 0, event: 'session-end', key: request.key },
+  ]
+
+  test('has every request, reads too, and the audit log beside it what rule 16 names', async () => {
+    const folder = temporaryFolder()
+    const [audited, asked] = [join(folder, 'audit.log'), join(folder, 'access.log')]
+    const log = createAudit({
+      audit: openLineFile({ path: audited, name: 'One' }),
+      access: openLineFile({ path: asked, name: 'Other' }),
+    })
+    for (const event of events) log.record(event)
     await log.close()
-    expect(lines().map(({ method }) => method)).toEqual(reads ? ['GET', 'POST'] : ['POST'])
-  }
+    const shown = (path: string) => linesOf(path).map(({ event, method }) => `${event} ${method ?? '-'}`)
+    expect(shown(audited)).toEqual(['request POST', 'refusal POST', 'login POST', 'revocation -', 'session-end -'])
+    expect(shown(asked)).toEqual(['request GET', 'request POST', 'refusal POST', 'login POST'])
+    expect(statSync(asked).mode & 0o777).toBe(0o600)
+  })
+
+  test('alone has no revocations', async () => {
+    const path = join(temporaryFolder(), 'access.log')
+    const log = createAudit({ access: openLineFile({ path, name: 'The log' }) })
+    for (const event of events) log.record(event)
+    await log.close()
+    expect(linesOf(path).map(({ event }) => event)).toEqual(['request', 'request', 'refusal', 'login'])
+  })
+
+  test('in one file with the audit log has each line once', async () => {
+    const path = join(temporaryFolder(), 'both.log')
+    const file = openLineFile({ path, name: 'The log' })
+    const log = createAudit({ audit: file, access: file })
+    for (const event of events) log.record(event)
+    await log.close()
+    expect(linesOf(path).map(({ event }) => event)).toEqual(events.map(({ event }) => event))
+  })
 })
 
 test('a path is cut at 256 characters, holds no key of ours and cannot begin a line of its own', async () => {
