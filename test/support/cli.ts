@@ -13,6 +13,8 @@ export interface CliOptions {
   readonly uid?: number
   /** In place of bin/run.js. */
   readonly script?: string
+  /** A command that becomes it, with its arguments: `prlimit --nofile=256`. */
+  readonly under?: readonly string[]
 }
 
 export interface CliResult {
@@ -41,8 +43,9 @@ function cleanEnvironment(): Record<string, string | undefined> {
 }
 
 /** Starts the built command line (bin/run.js) with a comfy-auth home of its own. */
-export function startCli(args: readonly string[], { env, cwd, home, uid, script }: CliOptions = {}) {
-  return spawn(process.execPath, [script ?? RUN, ...args], {
+export function startCli(args: readonly string[], { env, cwd, home, uid, script, under = [] }: CliOptions = {}) {
+  const [command, ...all] = [...under, process.execPath, script ?? RUN, ...args] as [string, ...string[]]
+  return spawn(command, all, {
     cwd,
     env: { ...cleanEnvironment(), NO_COLOR: '1', COMFY_AUTH_HOME: home ?? temporaryFolder(), ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),

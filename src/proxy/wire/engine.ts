@@ -26,6 +26,10 @@ import { Upgrade, type UpgradeServices } from './upgrade.ts'
 
 /** Bodies that our own pages read (rule 7). */
 const PAGE_BODY_BYTES = 16 * 1024
+/** Silence in a body that is read whole before anything is decided by it. */
+const PAGE_BODY_MS = 30_000
+const GONE = Symbol('no whole body came')
+const STALLED_ANSWER = protocolAnswer(408, 'The body of this request stopped coming.')
 
 export interface EngineServices extends ForwardServices, UpgradeServices {
   readonly policy: Policy
@@ -65,7 +69,7 @@ export function createEngine(services: EngineServices): Engine {
       key: account.principal,
       method: facts.method,
       target: facts.target,
-      durationMs: nowMs() - facts.nowMs,
+      durationMs: Math.max(0, nowMs() - facts.nowMs), // a clock may be set back meanwhile
       ...entry,
     })
   }
@@ -83,7 +87,8 @@ export function createEngine(services: EngineServices): Engine {
   }
 
   async function page(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: PageDecision) {
-    const body = await wholeBody(request, response, PAGE_BODY_BYTES)
+    const body = await wholeBody(request, response, facts, decision.account, PAGE_BODY_BYTES)
+    if (body === GONE) return
     const answer = body
       ? await pages.answer(decision, { facts, body })
       : protocolAnswer(413, 'A form of this server is never longer than 16 KiB.')
@@ -97,20 +102,37 @@ export function createEngine(services: EngineServices): Engine {
     facts: RequestFacts,
     decision: InspectDecision,
   ) {
-    const body = await wholeBody(request, response, decision.limitBytes)
+    const body = await wholeBody(request, response, facts, decision.account, decision.limitBytes)
+    if (body === GONE) return
     const checked = body ? decision.check(body, nowMs()) : decision.tooLong
-    if (response.destroyed) return
     if (checked.kind === 'refuse') refuse(request, response, facts, checked)
     else forward(request, response, facts, checked)
   }
 
-  /** Undefined where it is longer than `limitBytes`. */
-  async function wholeBody(request: ClientRequest, response: ClientResponse, limitBytes: number) {
+  /** Undefined where it is longer than `limitBytes`; GONE where it never became whole: that is answered and told. */
+  async function wholeBody(
+    request: ClientRequest,
+    response: ClientResponse,
+    facts: RequestFacts,
+    account: Account,
+    limitBytes: number,
+  ): Promise<Buffer | undefined | typeof GONE> {
     const { hasBody, contentLength } = framingOf(request)
     if (!hasBody) return Buffer.alloc(0)
     if (contentLength !== undefined && contentLength > limitBytes) return undefined
     continueIfAsked(request, response)
-    return readBody(request, limitBytes, Math.min(idleMs, 30_000))
+    try {
+      return await readBody(request, limitBytes, Math.min(idleMs, PAGE_BODY_MS))
+    } catch {
+      if (response.destroyed || request.destroyed) {
+        record(facts, account, { event: 'request', reason: 'client-left' })
+      } else {
+        response.shouldKeepAlive = false
+        const bytes = respond(request, response, STALLED_ANSWER)
+        record(facts, account, { event: 'request', status: STALLED_ANSWER.status, bytes })
+      }
+      return GONE
+    }
   }
 
   function forward(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: ForwardDecision) {
@@ -126,8 +148,10 @@ export function createEngine(services: EngineServices): Engine {
     const exchange = new Exchange(request, response, facts, decision, services)
     response.on('close', () => {
       if (!response.writableFinished) exchange.clientGone()
-      if (audit)
-        record(facts, decision.account, { event: 'request', status: response.statusCode, bytes: exchange.bytes })
+      if (!audit) return
+      const { bytes, broken } = exchange
+      const status = response.headersSent ? { status: response.statusCode } : {}
+      record(facts, decision.account, { event: 'request', ...status, bytes, ...(broken && { reason: broken }) })
     })
     const { principal } = decision.account
     if (principal && hasBody && !request.complete) {
@@ -171,7 +195,8 @@ export function createEngine(services: EngineServices): Engine {
     let free: () => void = () => {}
     const upgrade = new Upgrade(socket, facts, decision, services, ({ status, bytesDown }) => {
       free()
-      record(facts, decision.account, { event: 'request', status, bytes: bytesDown })
+      const outcome = status === undefined ? { reason: 'client-left' } : { status }
+      record(facts, decision.account, { event: 'request', ...outcome, bytes: bytesDown })
     })
     if (principal) {
       const clientId = decision.socket?.clientId ?? ''

@@ -14,6 +14,13 @@ const INDEX_BYTES = 2 * 1024 * 1024
 const SMALL_BYTES = 16 * 1024
 /** An answer to POST /prompt longer than this teaches nothing. */
 const LEARN_BYTES = 256 * 1024
+/** Informational heads (1xx) before one answer: each of them restarts the clock that waits for it. */
+const MOST_INFORMATIONAL = 64
+/** Of a head, as RFC 9113 counts it: with 32 bytes more a field. A longer one would end the client's HTTP/2 connection. */
+const HEAD_LIST_BYTES = 60 * 1024
+
+/** Why a client did not get its answer whole. */
+export type Broken = 'client-left' | 'client-stalled' | 'upstream-cut' | 'access-ended'
 
 /** What forward.ts asks of pages/, and of who keeps the ledger of prompts. */
 export interface ForwardServices {
@@ -53,8 +60,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #status = 0
   #rawHeaders: string[] = []
   #readerTimer: NodeJS.Timeout | undefined
+  #informational = 0
   /** Bytes of answer body handed to the client. */
   bytes = 0
+  broken: Broken | undefined
 
   constructor(
     request: ClientRequest,
@@ -99,6 +108,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** The client's connection closed before the answer was whole: the upstream stops working for it. */
   clientGone(): void {
     this.#gone = true
+    this.broken ??= 'client-left'
     clearTimeout(this.#readerTimer)
     this.#body?.destroy()
     this.#controller?.abort(new Error('the client is gone'))
@@ -106,6 +116,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   /** Its key or session died before its body had ended: ComfyUI never sees that end, and the client's connection closes. */
   abort(): void {
+    this.broken = 'access-ended'
     this.clientGone()
     this.#response.destroy()
   }
@@ -121,12 +132,18 @@ export class Exchange implements Dispatcher.DispatchHandler {
     _headers: unknown,
     statusText?: string,
   ): void {
-    if (status < 200 || this.#gone) return // 1xx are the upstream's and ours, hop by hop
+    if (this.#gone) return
+    if (status < 200) {
+      // 1xx are the upstream's and ours, hop by hop
+      if (++this.#informational > MOST_INFORMATIONAL) throw new Error('informational heads without end')
+      return
+    }
     this.#services.upstream.answered()
     this.#status = status
     const raw = controller.rawHeaders as readonly Buffer[]
     const headers = this.#rawHeaders
     for (const item of raw) headers.push(item.toString('latin1'))
+    checkHead(headers)
     if (this.#keeps(status)) this.#kept = []
     else this.#writeHead(this.#headers(false), statusText)
   }
@@ -140,15 +157,24 @@ export class Exchange implements Dispatcher.DispatchHandler {
   onResponseEnd(): void {
     clearTimeout(this.#readerTimer)
     if (this.#gone) return
+    if (this.#services.upstream.resetting) {
+      this.#fail(new Error('reset in a body without a length')) // undici takes that for its end
+      return
+    }
     if (this.#kept) this.#endKept(this.#kept)
     else this.#end()
   }
 
   onResponseError(_controller: unknown, error: Error): void {
     clearTimeout(this.#readerTimer)
+    this.#fail(error)
+  }
+
+  #fail(error: Error): void {
     this.#body?.destroy()
     if (this.#gone || this.#ended) return
     if (this.#headed) {
+      this.broken = 'upstream-cut'
       this.#response.destroy() // cut, never ended as if it were complete
       return
     }
@@ -220,11 +246,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** Rule 13's; length and validators go where the page was changed, and stay where it passes as it is. */
   #headers(changed: boolean): string[] {
     const { response } = this.#decision
-    return responseHeaders(
-      this.#rawHeaders,
-      response.index && !changed ? { ...response, index: false } : response,
-      this.#status,
-    )
+    const plan = response.index && !changed ? { ...response, index: false } : response
+    const headers = responseHeaders(this.#rawHeaders, plan, this.#status)
+    // RFC 9110, section 8.6: there is none on a 204, and HTTP/2 would wait for a body.
+    return this.#status === 204 ? without(headers, 'content-length') : headers
   }
 
   #writeHead(headers: readonly string[], statusText?: string): void {
@@ -258,7 +283,10 @@ export class Exchange implements Dispatcher.DispatchHandler {
     }
     if (this.#response.write(chunk) || this.#readerTimer) return
     controller.pause()
-    this.#readerTimer = setTimeout(() => this.#response.destroy(), this.#services.idleMs).unref()
+    this.#readerTimer = setTimeout(() => {
+      this.broken = 'client-stalled'
+      this.#response.destroy()
+    }, this.#services.idleMs).unref()
     this.#response.once('drain', () => {
       clearTimeout(this.#readerTimer)
       this.#readerTimer = undefined
@@ -282,6 +310,21 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
 function flushHead(exchange: Exchange): void {
   exchange.flush()
+}
+
+/** What the parser lets by, and nobody after us should have to read. */
+function checkHead(headers: readonly string[]): void {
+  let bytes = 0
+  for (const text of headers) bytes += text.length + 16
+  if (bytes > HEAD_LIST_BYTES) throw new Error('its head is too long')
+  const coding = headerOf(headers, 'transfer-encoding')
+  // `chunked` alone is taken off: what is under it would go on as if it were the body.
+  if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked')
+    throw new Error('a coding that nobody asked for')
+}
+
+function without(headers: readonly string[], name: string): string[] {
+  return headers.flatMap((field, i) => (i % 2 === 1 || field.toLowerCase() === name ? [] : [field, headers[i + 1]!]))
 }
 
 function headerOf(headers: readonly string[], name: string): string | undefined {

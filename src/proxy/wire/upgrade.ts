@@ -19,7 +19,8 @@ export interface UpgradeServices {
 
 /** What became of an Upgrade; bytes as relayed after the 101. */
 export interface UpgradeEnd extends RelayEnd {
-  readonly status: number
+  /** Undefined: the client left before it had one. */
+  readonly status: number | undefined
 }
 
 /** RFC 6455, section 1.3. */
@@ -102,7 +103,7 @@ export class Upgrade {
   readonly #clientGone = (): void => {
     this.#client.destroy()
     this.#dialled?.destroy()
-    this.#settle(0)
+    this.#leave()
   }
 
   #join(answer: IncomingMessage, upstream: Socket, first: Buffer, key: string | undefined): void {
@@ -170,10 +171,10 @@ export class Upgrade {
     this.#onEnd({ status: answer.status, ...NOTHING })
   }
 
-  #settle(status: number): void {
+  #leave(): void {
     if (this.#settled) return
     this.#release()
-    this.#onEnd({ status, ...NOTHING })
+    this.#onEnd({ status: undefined, ...NOTHING })
   }
 
   #release(): void {

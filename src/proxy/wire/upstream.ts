@@ -1,7 +1,7 @@
 import { promises as dns } from 'node:dns'
 import { connect, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { type Dispatcher, Pool } from 'undici'
+import { buildConnector, type Dispatcher, Pool } from 'undici'
 
 /** Where a ComfyUI listens; options.ts makes it from --upstream. */
 export interface UpstreamTarget {
@@ -41,6 +41,8 @@ export interface Asked {
 export interface Upstream {
   readonly address: UpstreamAddress
   readonly state: UpstreamState
+  /** True while a connection's reset is being told of: an answer that ends now did not end by itself. */
+  readonly resetting: boolean
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void
   /** A connection of one's own, never pooled (rule 11). */
   dial(): Socket
@@ -104,6 +106,19 @@ export function createUpstream(
   ca?: string,
 ): Upstream {
   const { protocol, hostname, port, socketPath, hostHeader } = address
+  let resetting = false
+  const onReset = () => {
+    resetting = true
+    queueMicrotask(() => {
+      resetting = false
+    })
+  }
+  const connector = buildConnector({
+    allowH2: false,
+    timeout: limits.connectTimeoutMs,
+    ...(socketPath !== undefined && { socketPath }),
+    ...(ca !== undefined && { ca }),
+  })
   const pool = new Pool(`${protocol}//${urlHost(hostname)}:${port}`, {
     connections: limits.connections,
     pipelining: 1,
@@ -113,11 +128,12 @@ export function createUpstream(
     headersTimeout: limits.idleMs,
     bodyTimeout: limits.idleMs,
     maxHeaderSize: 64 * 1024,
-    connect: {
-      timeout: limits.connectTimeoutMs,
-      ...(socketPath !== undefined && { socketPath }),
-      ...(ca !== undefined && { ca }),
-    },
+    connect: (options, done) =>
+      connector(options, (...[error, socket]) => {
+        if (error) return done(error, null)
+        socket.on('error', onReset) // before undici listens
+        done(null, socket)
+      }),
   })
   let state: UpstreamState = { state: 'unknown' }
 
@@ -131,6 +147,9 @@ export function createUpstream(
     address,
     get state() {
       return state
+    },
+    get resetting() {
+      return resetting
     },
     dispatch: (options, handler) => void pool.dispatch(options, handler),
     dial() {

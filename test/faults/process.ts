@@ -1,0 +1,98 @@
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startCli } from '../support/cli.ts'
+
+export const KEY = 'a key of the tests of faults, long enough'
+
+/** A serve of the built command line: its process is what these tests look at. */
+export interface Served {
+  readonly port: number
+  readonly pid: number
+  readonly home: string
+  readonly auditLog: string
+  output(): string
+  says(pattern: RegExp): Promise<string>
+  /** Open file descriptors, as the kernel counts them. */
+  fds(): number
+  /** Resident memory, in MiB. */
+  rssMb(): number
+  /** Resolves once no more than `most` descriptors are open; what is left open fails the test by its time. */
+  fdsWithin(most: number): Promise<void>
+  kill(signal: NodeJS.Signals): void
+  /** Resolves with its exit code, or the signal's name. */
+  ended(): Promise<number | string>
+  close(): Promise<void>
+}
+
+/** Lines of the audit log, read again each time. */
+export function auditLines(served: Served): Record<string, unknown>[] {
+  const text = readFileSync(served.auditLog, 'utf8')
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line))
+}
+
+/** `upstream`: a URL. `under`: a command that starts it, with its arguments, as `prlimit --nofile=256`. */
+export async function serve(
+  upstream: string,
+  args: readonly string[] = [],
+  under: readonly string[] = [],
+): Promise<Served> {
+  const home = mkdtempSync(join(tmpdir(), 'comfy-auth-faults-'))
+  const keyFile = join(home, 'keys.txt')
+  const auditLog = join(home, 'audit.log')
+  writeFileSync(keyFile, `${KEY}\n`, { mode: 0o600 })
+  const all = ['serve', '--port', '0', '--upstream', upstream, '--api-key-file', keyFile, '--audit-log', auditLog]
+  const child = startCli([...all, ...args], { home, under })
+  let output = ''
+  let end: number | string | undefined
+  const waiting = new Set<() => void>()
+  const wake = () => {
+    for (const one of waiting) one()
+    waiting.clear()
+  }
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+      wake()
+    })
+  }
+  const closed = once(child, 'close').then(([code, signal]) => {
+    end = (code as number | null) ?? (signal as string)
+    wake()
+    return end
+  })
+  const says = async (pattern: RegExp) => {
+    while (!pattern.test(output)) {
+      if (end !== undefined) throw new Error(`serve ended with ${end}: ${output}`)
+      await new Promise<void>((resolve) => waiting.add(resolve))
+    }
+    return output
+  }
+  await says(/Keys: .*\n/)
+  const pid = child.pid!
+  const fds = () => readdirSync(`/proc/${pid}/fd`).length
+  return {
+    port: Number(/:(\d+)\/auth_login/.exec(output)![1]),
+    pid,
+    home,
+    auditLog,
+    output: () => output,
+    says,
+    fds,
+    rssMb: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024,
+    async fdsWithin(most) {
+      while (fds() > most) await new Promise((resolve) => setTimeout(resolve, 5))
+    },
+    kill: (signal) => void child.kill(signal),
+    ended: () => closed,
+    async close() {
+      child.kill('SIGKILL')
+      await closed
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
