@@ -55,6 +55,8 @@
       return origin === location.origin && pathname.startsWith(`${BASE}/`)
     }) === true
   const isOurRefusal = (status, challenge) => status === 401 && (challenge ?? '').includes('realm="comfy-auth"')
+  /** Another port of this host put the cookie of another session beside ours, or over it. */
+  const isReplaced = (answer) => (answer.headers.get('www-authenticate') ?? '').includes('two-sessions')
 
   // --- The end of a session ---
 
@@ -79,11 +81,15 @@
     probing = true
     probedMs = performance.now()
     try {
-      const headers = { Accept: 'application/json' }
-      const answer = await nativeFetch(`${BASE}/`, { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
-      if (isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
-        goToLogin(`${LOGIN}?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`)
-      }
+      const ask = () =>
+        nativeFetch(`${BASE}/`, { method: 'HEAD', headers: ownHeaders(), cache: 'no-store', redirect: 'manual' })
+      let answer = await ask()
+      // The refusal itself takes away what stands beside our cookie: what then stays is another's in its place.
+      if (isReplaced(answer)) answer = await ask()
+      if (isReplaced(answer)) {
+        tabs?.postMessage('replaced')
+        goToLogin(loginPage('notice=replaced&'))
+      } else if (isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) goToLogin(loginPage())
     } catch {
       // The server is away, which says nothing about the session.
     } finally {
@@ -91,10 +97,20 @@
     }
   }
 
+  const loginPage = (notice = '') =>
+    `${LOGIN}?${notice}next=${encodeURIComponent(location.pathname + location.search + location.hash)}`
+
+  const ownHeaders = () => {
+    const entry = stores()
+      .map((store) => store.getItem(ENTRY))
+      .find((value) => value !== null)
+    return { Accept: 'application/json', ...(entry !== undefined && { Authorization: `Bearer ${entry}` }) }
+  }
+
   let loggingOut
   const logOut = () => {
     loggingOut ??= (async () => {
-      const headers = { Accept: 'application/json', 'Content-Type': 'application/json' }
+      const headers = { ...ownHeaders(), 'Content-Type': 'application/json' }
       const answer = await nativeFetch(`${BASE}/auth_logout`, { method: 'POST', headers, keepalive: true })
       if (!answer.ok && !isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
         throw new Error(`You are still logged in: the server answered with an error (${answer.status}).`)
@@ -122,6 +138,10 @@
     if (data === 'logout') {
       forget()
       goToLogin(`${LOGIN}?notice=logged-out`)
+    } else if (data === 'replaced') {
+      // A tab without a token could not tell by itself.
+      if (ownHeaders().Authorization) askWhetherSessionLives()
+      else goToLogin(loginPage('notice=replaced&'))
     } else if (data === 'login' && leaving) {
       leaving = false
       showWayOut()
@@ -160,11 +180,24 @@
     const entry = args.length === 0 ? undefined : token()
     const added = entry === undefined ? undefined : quietly(() => authorised(args[0], args[1], `Bearer ${entry}`))
     return nativeFetch(...(added ?? args)).then((answer) => {
-      if (isOurs(answer.url) && isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) {
+      if (!isOurs(answer.url) || !isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) return answer
+      if (!isReplaced(answer) || !isRepeatable(...args)) {
         askWhetherSessionLives()
+        return answer
       }
-      return answer
+      // Nothing of it went upstream, and the refusal took away what stood beside our cookie.
+      const again = added && authorised(args[0], args[1], `Bearer ${entry}`)
+      return nativeFetch(...(again ?? args)).then((second) => {
+        if (isReplaced(second)) askWhetherSessionLives()
+        return second
+      })
     })
+  }
+
+  /** Its body, if any, is there for a second time. */
+  const isRepeatable = (input, init) => {
+    if (input instanceof Request && input.method !== 'GET' && input.method !== 'HEAD') return false
+    return !(init?.body instanceof ReadableStream)
   }
 
   const { open, send, setRequestHeader } = XMLHttpRequest.prototype

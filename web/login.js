@@ -51,17 +51,28 @@
     location.replace(target + hash)
   }
 
-  const ofOurs = (answer) => (answer.headers.get('www-authenticate') ?? '').includes('realm="comfy-auth"')
+  const challenge = (answer) => answer.headers.get('www-authenticate') ?? ''
+  const ofOurs = (answer) => challenge(answer).includes('realm="comfy-auth"')
+  const isReplaced = (answer) => challenge(answer).includes('two-sessions')
 
-  const sessionLives = async () => {
-    const headers = { Accept: 'application/json' }
-    const answer = await fetch(`${base}/`, { method: 'HEAD', headers, cache: 'no-store', redirect: 'manual' })
-    return answer.status !== 429 && !(answer.status === 401 && ofOurs(answer))
+  /** The token goes along: were the cookie another session's, put there by another port, the server could not tell otherwise. */
+  const headersOf = () => {
+    const entry = quietly(() => localStorage.getItem(ENTRY)) ?? quietly(() => sessionStorage.getItem(ENTRY))
+    return { Accept: 'application/json', ...(entry && { Authorization: `Bearer ${entry}` }) }
   }
+
+  const ask = () => fetch(`${base}/`, { method: 'HEAD', headers: headersOf(), cache: 'no-store', redirect: 'manual' })
 
   /** Once for a target within ten seconds: were it refused again, the two pages would send each other round. */
   const goOnIfAlive = async () => {
-    if (!(await sessionLives())) return
+    let answer = await ask()
+    // The refusal itself took away what another port had put beside our cookie.
+    if (isReplaced(answer)) answer = await ask()
+    if (isReplaced(answer)) {
+      const fragment = location.pathname === PAGE || next.includes('#') ? '' : location.hash
+      location.replace(`${PAGE}?notice=replaced&next=${encodeURIComponent(next + fragment)}`)
+    }
+    if (answer.status === 429 || (answer.status === 401 && ofOurs(answer))) return
     const last = quietly(() => JSON.parse(sessionStorage.getItem(AUTOMATIC) ?? '[]')) ?? ['', Date.now()]
     if (last[0] === next && Math.abs(Date.now() - last[1]) < 10_000) return
     if (quietly(() => sessionStorage.setItem(AUTOMATIC, JSON.stringify([next, Date.now()])) ?? true)) goTo(next)
@@ -83,8 +94,19 @@
     if (seconds > 0) waiting = setTimeout(countDown, 1000, seconds - 1)
   }
 
+  const slow = document.querySelector('#slow')
+  let passing
+  const pass = (seconds) => {
+    clearTimeout(passing)
+    if (!slow) return
+    slow.hidden = seconds <= 0
+    const [count, unit] = seconds < 90 ? [seconds, 'second'] : [Math.ceil(seconds / 60), 'minute']
+    slow.querySelector('b').textContent = `${count} ${unit}${count === 1 ? '' : 's'}`
+    if (seconds > 0) passing = setTimeout(pass, 1000, seconds - 1)
+  }
+
   const send = async (path, body) => {
-    const headers = { Accept: 'application/json', 'Content-Type': 'application/json' }
+    const headers = { ...headersOf(), 'Content-Type': 'application/json' }
     const answer = await fetch(path, { method: 'POST', headers, body, cache: 'no-store' })
     return { answer, json: await answer.json().catch(() => ({})) }
   }
@@ -102,6 +124,7 @@
 
   const logIn = async () => {
     if (!field.value) return
+    pass(0)
     const remember = document.querySelector('#remember')?.checked ?? false
     const { answer, json } = await send(PAGE, JSON.stringify({ api_key: field.value, remember, next }))
     if (answer.ok) {
@@ -151,7 +174,7 @@
     // Another key may well be right, and a right one is never made to wait.
     field.addEventListener('input', () => countDown(0))
     field.focus()
-    countDown(Number(wait))
+    pass(Number(wait))
   }
 
   const foreignReferrer = document.referrer !== '' && new URL(document.referrer).origin !== location.origin

@@ -16,7 +16,7 @@ export { hasChromium } from './chromium.ts'
 export const INDEX = `<!doctype html><html><head><title>ComfyUI</title></head><body><h1>graph</h1><script>
   window.closes = []
   const connect = () => {
-    const socket = new WebSocket(location.origin.replace('http', 'ws') + location.pathname.replace(/[^/]*$/, '') + 'ws?clientId=' + (sessionStorage.clientId ??= crypto.randomUUID()))
+    const socket = new WebSocket(location.origin.replace('http', 'ws') + location.pathname.replace(/[^/]*$/, '') + 'ws?clientId=' + (sessionStorage.clientId ??= String(Math.random()).slice(2)))
     socket.onopen = () => { document.body.dataset.socket = 'open' }
     socket.onclose = ({ code }) => { closes.push(code); document.body.dataset.socket = 'closed'; setTimeout(connect, 300) }
   }
@@ -42,6 +42,7 @@ export interface HouseOptions {
   readonly basePath?: string
   readonly port?: number
   readonly publicUrl?: string
+  readonly allowHosts?: readonly string[]
   readonly trustedProxies?: readonly string[]
   readonly comfyUser?: 'strip' | 'pass'
   readonly simFlags?: SimFlags
@@ -66,6 +67,7 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     drainMs: 0,
     basePath: options.basePath,
     publicUrl: options.publicUrl,
+    allowHosts: options.allowHosts ?? [],
     trustedProxies: options.trustedProxies ?? [],
     comfyUser: options.comfyUser ?? 'strip',
   })

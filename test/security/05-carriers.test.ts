@@ -208,6 +208,22 @@ describe('cookies', () => {
     expect(who({ headers: { ...both, ...bearer(KEYS.user) } }, { sessions })).toBe('401 two-sessions')
   })
 
+  test('with two live sessions may log out, of both, where the request is ours', () => {
+    const both = { Cookie: `${name}=${user.cookie}; ${name}=${viewer.cookie}` }
+    const logout = (headers: Record<string, string>) =>
+      ask({ method: 'POST', target: '/auth_logout', headers: { ...both, ...headers } })
+    const ours = logout({ Origin: 'http://127.0.0.1:8189' })
+    expect(ours).toMatchObject({ kind: 'page', page: 'logout-post', account: { principal: undefined } })
+    const foreign = logout({ Origin: 'http://127.0.0.1:9999' })
+    expect(foreign).toMatchObject({ kind: 'refuse', refusal: { reason: 'foreign-origin' } })
+  })
+
+  test('with two live sessions give way to a key that a browser brings in its address', () => {
+    const headers = { Cookie: `${name}=${user.cookie}; ${name}=${viewer.cookie}`, Accept: 'text/html' }
+    const decision = ask({ target: `/?api_key=${KEYS.user}`, headers })
+    expect(decision).toMatchObject({ kind: 'page', page: 'key-arrival' })
+  })
+
   test('of HTTP/2 may come in several fields', () => {
     const headers = ['cookie', 'a=1', 'cookie', `${name}=${user.cookie}`, 'cookie', 'b=2']
     expect(who({ http2: true, headers })).toBe('cookie user-id')

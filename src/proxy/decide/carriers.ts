@@ -37,8 +37,8 @@ export function readCarriers(
   }
   if (authorization === DOUBLED || apiKey === DOUBLED || cookie === DOUBLED) return refusal(400, 'doubled-carrier')
   const found: Credential[] = []
-  const bearer = authorization === undefined ? undefined : schemeValue(authorization, 'bearer')
-  if (bearer) found.push(credential('bearer', textOf(bearer)))
+  const bearer = bearerOf(head)
+  if (bearer !== undefined) found.push(credential('bearer', bearer))
   if (apiKey) found.push(credential('x-api-key', textOf(apiKey)))
   if (subprotocols !== undefined) {
     const offered = ourSubprotocols(subprotocols)
@@ -65,6 +65,12 @@ export function readCarriers(
 
 export function lessCookies(credentials: readonly Credential[]): readonly Credential[] {
   return credentials.filter(({ carrier }) => carrier !== 'cookie')
+}
+
+/** What stands in `Authorization: Bearer ...`; undefined where nothing does. */
+export function bearerOf({ authorization }: Head): string | undefined {
+  const value = authorization === undefined ? undefined : schemeValue(authorization, 'bearer')
+  return value === undefined || value === '' ? undefined : textOf(value)
 }
 
 function credential(carrier: Carrier, secret: string): Credential {

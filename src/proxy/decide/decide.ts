@@ -51,8 +51,9 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
   let principal: Principal | undefined
   if (!open || facts.upgrade) {
     let identified = (open ? identifyExempt : identify)(facts, head, credentials, client, policy) // rules 4 and 6
-    if (identified.refusal?.reason === 'conflicting-keys') {
-      // Rule 13: a key that arrives in a browser's address takes the place of the session there
+    const clash = identified.refusal?.reason
+    if (clash === 'conflicting-keys' || clash === 'two-sessions') {
+      // Rule 13: a key that arrives in a browser's address takes the place of the session there, or of both
       const arriving = identify(facts, head, lessCookies(credentials), client, policy)
       if (isKeyArrival(facts, head, target, arriving.principal)) {
         identified = { ...arriving, failures: identified.failures }
@@ -60,7 +61,8 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
     }
     principal = identified.principal
     account = { client, principal, failures: identified.failures }
-    if (identified.refusal) {
+    // Rule 5: who logs out with two sessions logs out of both
+    if (identified.refusal && !(page === 'logout-post' && clash === 'two-sessions')) {
       // A browser without a script that logs out with no session left is shown the login too
       const asPage = page === 'logout-post' && isFormPost(facts, head) && identified.refusal.status === 401
       return refuse(asPage ? { ...identified.refusal, as: 'login' } : identified.refusal)

@@ -1,6 +1,7 @@
 import { digestOf } from '../../keys/digest.ts'
-import { cookieValues } from '../decide/carriers.ts'
-import { isSecure } from '../decide/csrf.ts'
+import { parseIp } from '../decide/address.ts'
+import { bearerOf, cookieValues } from '../decide/carriers.ts'
+import { isSecure, originOf } from '../decide/csrf.ts'
 import type { Policy, RequestFacts } from '../decide/facts.ts'
 import { readHead } from '../decide/head.ts'
 import { ABSOLUTE_MS, type Session, type Sessions } from '../state/sessions.ts'
@@ -30,9 +31,70 @@ function attributes(secure: boolean, { basePath }: Policy): string {
 
 /** Every live session whose cookie came along: another port of the same host can toss some in (rule 5). */
 export function presentedSessions(facts: RequestFacts, policy: Policy, sessions: Sessions): readonly Session[] {
-  const head = readHead(facts)
-  if (head.cookie === undefined) return []
-  return cookieValues(head.cookie, policy.cookieName(isSecure(facts, head, policy)))
+  return presentedCookies(facts, policy)
     .map((value) => sessions.findByCookieDigest(digestOf(value)))
     .filter((session) => session !== undefined)
+}
+
+/** Ends all that this browser brought: by cookie, and by storage token where another port put its cookie over ours. */
+export function endPresented(facts: RequestFacts, policy: Policy, sessions: Sessions): readonly string[] {
+  const token = bearerOf(readHead(facts))
+  const byToken = token === undefined ? undefined : sessions.findByTokenDigest(digestOf(token))
+  const found = [...presentedSessions(facts, policy, sessions), ...(byToken ? [byToken] : [])]
+  const ids = [...new Set(found.map(({ id }) => id))]
+  for (const id of ids) sessions.end(id)
+  return ids
+}
+
+/** The values of all cookies of our name. */
+export function presentedCookies(facts: RequestFacts, policy: Policy): readonly string[] {
+  const head = readHead(facts)
+  return head.cookie === undefined ? [] : cookieValues(head.cookie, policy.cookieName(isSecure(facts, head, policy)))
+}
+
+/** Twice what a name of four labels and a path of four segments make: a front proxy's buffer for a head holds 4 KiB. */
+const MAX_TWINS_BYTES = 2_048
+
+/**
+ * Set-Cookie that takes away every cookie of our name but our own, which stands at our path for this host alone. Over plain
+ * HTTP another port can set one for a path below, or for the whole domain; browsers send both, and neither can be told from
+ * ours (rule 5). Over TLS `__Host-` lets none be set. Empty there.
+ */
+export function expiredTwins(facts: RequestFacts, policy: Policy): readonly string[] {
+  const head = readHead(facts)
+  if (isSecure(facts, head, policy)) return []
+  const own = `${policy.basePath}/`
+  const headers: string[] = []
+  let bytes = 0
+  for (const path of cookiePaths(facts.target)) {
+    for (const domain of [undefined, ...cookieDomains(originOf(facts, head, policy))]) {
+      if (path === own && domain === undefined) continue
+      const scope = `Path=${path}${domain === undefined ? '' : `; Domain=${domain}`}`
+      const value = `${policy.cookieName(false)}=; ${scope}; Max-Age=0`
+      bytes += value.length
+      if (bytes > MAX_TWINS_BYTES) return headers
+      headers.push('Set-Cookie', value)
+    }
+  }
+  return headers
+}
+
+/** Every Path of a cookie that comes along to this target: `/`, `/api`, `/api/`, `/api/queue` (RFC 6265, 5.1.4). */
+function cookiePaths(target: string): readonly string[] {
+  const path = target.split('?', 1)[0]!
+  if (!/^\/[!-:<-~]*$/.test(path)) return ['/']
+  const paths: string[] = []
+  for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) {
+    if (at > 0) paths.push(path.slice(0, at))
+    paths.push(path.slice(0, at + 1))
+  }
+  return path.endsWith('/') ? paths : [...paths, path]
+}
+
+/** The host and what stands above it. For an address or a single label browsers take Domain as the host alone: none. */
+function cookieDomains(origin: string | undefined): readonly string[] {
+  const name = origin === undefined ? '' : new URL(origin).hostname
+  if (name.startsWith('[') || parseIp(name)) return []
+  const labels = name.split('.')
+  return labels.slice(0, -1).map((_, i) => labels.slice(i).join('.'))
 }

@@ -1,7 +1,7 @@
 import type { Policy, RequestFacts } from '../decide/facts.ts'
 import type { Session, Sessions } from '../state/sessions.ts'
 import type { Throttle } from '../state/throttle.ts'
-import { presentedSessions, sessionCookie } from './cookie.ts'
+import { endPresented, expiredTwins, presentedCookies, sessionCookie } from './cookie.ts'
 
 /** What a login needs of the house. */
 export interface LoginDeps {
@@ -28,12 +28,14 @@ export function enter(
   who: { readonly keyId: string; readonly client: string; readonly remember: boolean },
 ): Entry {
   const { policy, sessions } = deps
-  for (const old of presentedSessions(facts, policy, sessions)) sessions.end(old.id)
+  endPresented(facts, policy, sessions)
+  const twins = presentedCookies(facts, policy).length > 1 ? expiredTwins(facts, policy) : []
   const { cookie, token, session } = sessions.start({ ...who, nowMs: facts.nowMs })
   const storage = deps.storage === 'off' ? 'off' : who.remember ? 'local' : 'session'
   return {
     session,
-    setCookie: sessionCookie(facts, policy, cookie, who.remember),
+    // Ours stands last: where a host's own Domain means the host alone, it is what stays
+    setCookie: [...twins, ...sessionCookie(facts, policy, cookie, who.remember)],
     storage,
     token: storage === 'off' ? undefined : token,
   }

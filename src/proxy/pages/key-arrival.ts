@@ -26,7 +26,8 @@ export function keyArrival(deps: LoginDeps, document: Document, decision: PageDe
     return document.answer(200, 'ask', { title: 'Log in', mode: 'ask', label: label ?? keyId, key, next })
   }
   const values = { title: 'Logging in', mode: 'enter', next }
-  if (presentedSessions(facts, deps.policy, deps.sessions).some((session) => session.keyId === keyId)) {
+  const had = presentedSessions(facts, deps.policy, deps.sessions)
+  if (had.length === 1 && had[0]!.keyId === keyId) {
     return document.answer(200, 'enter', { ...values, storage: 'kept' })
   }
   const { session, setCookie, storage, token } = enter(deps, facts, { keyId, client, remember: false })

@@ -8,7 +8,7 @@ import { enter, type LoginDeps } from './entry.ts'
 import { keyArrival } from './key-arrival.ts'
 import { type LoginForm, parseLoginForm } from './login-form.ts'
 import { queryValue, safeNext } from './next.ts'
-import { throttledText } from './words.ts'
+import { throttledText, waitText } from './words.ts'
 
 /** What the login page shows beside its field. */
 export interface LoginState {
@@ -17,12 +17,13 @@ export interface LoginState {
   readonly error?: string
   readonly note?: string
   readonly remember?: boolean
-  readonly retryAfterSeconds?: number
+  /** For a key that could be guessed; one of our own format is let in at once (rule 4). */
+  readonly retryAfterSeconds?: number | undefined
 }
 
 export interface LoginPages {
   /** GET /auth_login.html: to log in, or with `?logout=true` to log out. */
-  page(facts: RequestFacts): Answer
+  page(decision: PageDecision, facts: RequestFacts): Answer
   /** The login page in place of what was asked for. */
   inPlace(state: LoginState, headers?: readonly string[]): Answer
   /** POST /auth_login.html, from the page's script (JSON) or from a browser without one (a form). */
@@ -36,7 +37,7 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
   const document = loadDocument('login', basePath)
 
   return {
-    page: (facts) => loginPage(deps, document, facts),
+    page: (decision, facts) => loginPage(deps, document, decision, facts),
     inPlace: (state, headers) => showLogin(document, state, headers),
     post(decision, facts, body) {
       const form = parseLoginForm(body, readHead(facts).contentType, basePath)
@@ -47,15 +48,21 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
   }
 }
 
-function loginPage({ policy }: LoginDeps, document: Document, facts: RequestFacts): Answer {
+const REPLACED =
+  'Another login took the place of yours in this browser, so nothing more was sent. Log in again to go on as yourself. If it was not you, a page on another port of this host did it.'
+
+function loginPage({ policy }: LoginDeps, document: Document, { account }: PageDecision, facts: RequestFacts): Answer {
   if (queryValue(facts, 'logout') === 'true') {
     const mode = isSentByForeignPage(facts) ? 'logout-ask' : 'logout-now'
     return document.answer(200, 'logout', { title: 'Log out', mode, next: `${policy.basePath}/` })
   }
   const next = safeNext(queryValue(facts, 'next'), policy.basePath) ?? `${policy.basePath}/`
   if (policy.auth === 'none') return seeOther(next)
-  const note = queryValue(facts, 'notice') === 'logged-out' ? 'You are logged out.' : ''
-  return showLogin(document, { status: 200, next, note })
+  const notice = queryValue(facts, 'notice')
+  const note = notice === 'logged-out' ? 'You are logged out.' : ''
+  const error = notice === 'replaced' ? REPLACED : ''
+  const retryAfterSeconds = policy.throttledFor(account.client, facts.nowMs)
+  return showLogin(document, { status: 200, next, note, error, retryAfterSeconds })
 }
 
 /** Rule 14: who is sent here by another page is asked before being logged out. Without Sec-Fetch-Site (plain HTTP) the page's script looks at its referrer. */
@@ -66,18 +73,21 @@ function isSentByForeignPage(facts: RequestFacts): boolean {
 
 function showLogin(document: Document, state: LoginState, headers: readonly string[] = []): Answer {
   const { status, next, error = '', note = '', remember = false, retryAfterSeconds } = state
-  const wait = retryAfterSeconds === undefined ? '' : String(retryAfterSeconds)
+  const wait = retryAfterSeconds ?? 0
   const values = {
     title: 'Log in',
     // After an error or a notice the page stands still: only without one it asks whether a session lives.
-    mode: error === '' && note === '' ? 'probe' : 'still',
+    mode: error === '' && note === '' && status !== 429 ? 'probe' : 'still',
     next,
     error,
     note,
     remember: remember ? 'yes' : '',
-    wait,
+    calm: wait === 0 ? 'yes' : '',
+    wait: String(wait),
+    left: waitText(wait),
   }
-  return document.answer(status, 'login', values, [...(wait === '' ? [] : ['Retry-After', wait]), ...headers])
+  const retry = status === 429 ? ['Retry-After', String(wait)] : []
+  return document.answer(status, 'login', values, [...retry, ...headers])
 }
 
 type Outcome =
@@ -135,7 +145,8 @@ function asJson(outcome: Outcome, { next }: LoginForm): Answer {
 function asPage(document: Document, outcome: Outcome, { next, remember }: LoginForm): Answer {
   const event = outcome.event && { event: outcome.event }
   if (outcome.status === 200) return { ...seeOther(next, outcome.setCookie), ...event }
-  return { ...showLogin(document, { ...outcome, next, remember }, challenge(outcome.status)), ...event }
+  const error = outcome.status === 429 ? '' : outcome.error // the page has words of its own for the wait
+  return { ...showLogin(document, { ...outcome, error, next, remember }, challenge(outcome.status)), ...event }
 }
 
 /** RFC 9110, 15.5.2: a 401 names a challenge. Bearer's opens no dialog in a browser. */

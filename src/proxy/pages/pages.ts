@@ -39,11 +39,11 @@ export function createPages(deps: PagesDeps): Pages {
         case 'health':
           return health()
         case 'login':
-          return login.page(facts)
+          return login.page(decision, facts)
         case 'login-post':
           return login.post(decision, facts, body)
         case 'logout-post':
-          return logout(deps, decision, facts)
+          return logout(deps, facts)
         case 'inject-script':
           return injectScript(facts)
         case 'key-arrival':

@@ -3,8 +3,9 @@ import type { Policy, Reason, RefuseDecision, RequestFacts } from '../decide/fac
 import { readHead } from '../decide/head.ts'
 import { REALM } from '../decide/response-headers.ts'
 import { type Answer, jsonAnswer } from './answer.ts'
+import { expiredTwins } from './cookie.ts'
 import type { LoginPages, LoginState } from './login.ts'
-import { throttledText, waitText } from './words.ts'
+import { waitText } from './words.ts'
 
 const NAMES = {
   400: 'Bad Request',
@@ -31,7 +32,8 @@ const MESSAGES: Readonly<Record<Reason, string>> = {
     'This key is not known here. Check that it was copied whole, or ask the owner of the server for one.',
   'dead-credential':
     'This key or session has ended. Log in again at /auth_login.html, or ask the owner of the server for a new key.',
-  'two-sessions': 'Two sessions came with one request. Log in again at /auth_login.html.',
+  'two-sessions':
+    'Two sessions came with one request, which may belong to two people. Log in again at /auth_login.html.',
   throttled: 'Too many wrong keys came from this address.',
   role: 'The key may not do this.',
   'not-own-prompt': 'A key may stop its own prompts only, each named by its prompt_id.',
@@ -54,6 +56,7 @@ export function refusalAnswer(
   const { refusal, account } = decision
   const { status, reason, retryAfterSeconds, roleNeeded } = refusal
   const headers = challenges(refusal.challenge, reason)
+  if (reason === 'two-sessions') headers.push(...expiredTwins(facts, policy))
   if (refusal.as === 'login') return login.inPlace(loginState(decision), headers)
 
   let message = MESSAGES[reason].replaceAll('/auth_login.html', `${policy.basePath}/auth_login.html`)
@@ -73,8 +76,10 @@ export function refusalAnswer(
 
 function challenges(challenge: RefuseDecision['refusal']['challenge'], reason: Reason): string[] {
   if (challenge === 'none') return []
-  const detail = reason === 'no-credential' ? '' : ', error="invalid_token"' // RFC 6750, 3.1
-  const headers = ['WWW-Authenticate', `Bearer realm="${REALM}"${detail}`]
+  const error = reason === 'no-credential' ? '' : ', error="invalid_token"' // RFC 6750, 3.1
+  // By this our scripts know it: the answer to a HEAD has no body
+  const why = reason === 'two-sessions' ? `, error_description="${reason}"` : ''
+  const headers = ['WWW-Authenticate', `Bearer realm="${REALM}"${error}${why}`]
   if (challenge === 'bearer-basic') headers.push('WWW-Authenticate', `Basic realm="${REALM}", charset="UTF-8"`)
   return headers
 }
@@ -82,9 +87,6 @@ function challenges(challenge: RefuseDecision['refusal']['challenge'], reason: R
 function loginState(decision: RefuseDecision): LoginState {
   const { status, reason, retryAfterSeconds } = decision.refusal
   const state = { status, next: decision.returnTo }
-  if (reason === 'throttled' && retryAfterSeconds !== undefined) {
-    return { ...state, error: throttledText(retryAfterSeconds), retryAfterSeconds }
-  }
-  if (reason === 'unknown-credential') return { ...state, error: 'The key in the address is not known here.' }
-  return reason === 'two-sessions' ? { ...state, note: 'Please log in again.' } : state
+  if (reason === 'throttled' && retryAfterSeconds !== undefined) return { ...state, retryAfterSeconds }
+  return reason === 'unknown-credential' ? { ...state, error: 'The key in the address is not known here.' } : state
 }

@@ -102,6 +102,51 @@ test('a login ends the session that the browser had', async () => {
   expect(sessions.list()).toHaveLength(1)
 })
 
+test('a login ends the session whose token the browser kept, though another port put its cookie over ours', async () => {
+  const { logIn, sessions } = house({ keys: KEYS })
+  const { token } = json(await logIn({ api_key: KEY }))
+  const tossed = await logIn({ api_key: 'free-form-key' })
+  const headers = { Cookie: cookieOf(tossed), Authorization: `Bearer ${token}` }
+  await logIn({ api_key: KEY }, headers)
+  expect(sessions.list().map(({ keyId }) => keyId)).toEqual(['k1'])
+  // No session, no end of one: a wrong key ends nothing
+  await logIn({ api_key: 'not-the-key' }, { Cookie: cookieOf(await logIn({ api_key: KEY })) })
+  expect(sessions.list()).toHaveLength(2)
+})
+
+test('where two cookies of our name came to a login, it takes the other away and sets ours last', async () => {
+  const { logIn } = house({ keys: KEYS })
+  const first = cookieOf(await logIn({ api_key: KEY }))
+  const Cookie = `${first}; ${cookieOf(await logIn({ api_key: KEY }))}`
+  const set = headers(await logIn({ api_key: KEY }, { Cookie }), 'set-cookie')
+  expect(set.slice(0, -1)).toEqual([
+    'comfy_auth_8189=; Path=/; Domain=comfy.example; Max-Age=0',
+    'comfy_auth_8189=; Path=/auth_login.html; Max-Age=0',
+    'comfy_auth_8189=; Path=/auth_login.html; Domain=comfy.example; Max-Age=0',
+  ])
+  expect(set.at(-1)).toMatch(/=comfys_\w{43}; Path=\/; HttpOnly; SameSite=Strict$/)
+  expect(headers(await logIn({ api_key: KEY }, { Cookie: first }), 'set-cookie')).toHaveLength(1)
+})
+
+test('an address that has to wait reads so on a fresh page, and may try a key of our own format', async () => {
+  const { get, logIn } = house({ keys: KEYS })
+  const calm = String((await get('/auth_login.html')).body)
+  expect(calm).toMatch(/<p class="error" id="slow" hidden>/)
+  for (let i = 0; i < 10; i++) await logIn({ api_key: `guess ${i}` })
+  const page = await get('/auth_login.html')
+  expect([page.status, header(page, 'retry-after')]).toEqual([200, undefined])
+  expect(String(page.body)).toMatch(/<p class="error" id="slow">.*any other has to wait <b>30 seconds<\/b>/)
+  expect(String(page.body)).toContain('data-mode="probe"')
+  expect(String(page.body)).toContain('<button type="submit" class="go">Log in')
+  expect((await logIn({ api_key: KEY })).status).toBe(200)
+})
+
+test('?notice=replaced says that another login took the place of this one, and stands still', async () => {
+  const page = String((await house().get('/auth_login.html?notice=replaced&next=%2Fqueue')).body)
+  expect(page).toMatch(/role="alert">Another login took the place of yours in this browser/)
+  expect(page).toContain('data-mode="still" data-next="/queue"')
+})
+
 test('a wrong key is 401 in the same page, with the way kept, and is not repeated', async () => {
   const { logIn, logInByForm, sessions } = house({ keys: KEYS })
   const answer = await logInByForm({ api_key: 'not-the-key', remember: '1', next: '/?x=1' })

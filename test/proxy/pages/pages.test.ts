@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { digestOf } from '../../../src/keys/digest.ts'
 import { account, BROWSER, cookieOf, facts, header, headers, house, json } from './support.ts'
 
 const KEYS = { 'the-key-of-alice': { id: 'k1' } }
@@ -21,6 +22,19 @@ test('logout ends the session on the server, tells who listens, and takes the co
   expect(ended).toEqual([id])
   expect(sessions.list()).toHaveLength(1)
   expect(answer.event).toEqual({ kind: 'logout', sessionIds: ended })
+})
+
+test('logout ends both sessions where another port tossed one in, and the one whose token came', async () => {
+  const { pages, sessions, logIn } = house({ keys: KEYS })
+  const enter = async () => logIn({ api_key: 'the-key-of-alice' })
+  const Cookie = `${cookieOf(await enter())}; ${cookieOf(await enter())}`
+  const headers = { Cookie, Authorization: `Bearer ${json(await enter()).token}` }
+  const elsewhere = cookieOf(await enter())
+  await pages.answer(
+    { ...logoutPost, account: account() },
+    { facts: facts({ method: 'POST', headers }), body: Buffer.alloc(0) },
+  )
+  expect(sessions.list().map(({ cookieDigest }) => cookieDigest)).toEqual([digestOf(elsewhere.split('=')[1]!)])
 })
 
 test('without a script the way out leads to the login page, and logging out twice is no error', async () => {

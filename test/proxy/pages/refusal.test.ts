@@ -57,7 +57,7 @@ test('429 says how long to wait, in a header, in JSON and on the page', () => {
   expect(json(answer)).toMatchObject({ error: 'Too Many Requests', message: expect.stringContaining('in 2 minutes') })
   const page = pages.refusal(refuse({ ...throttled, as: 'login' }), facts({ headers: BROWSER }))
   expect([page.status, header(page, 'retry-after')]).toEqual([429, '120'])
-  expect(String(page.body)).toContain('Try again in 2 minutes.')
+  expect(String(page.body)).toContain('any other has to wait <b>2 minutes</b>.')
 })
 
 const REASONS: Record<Reason, [400 | 401 | 403 | 404 | 421 | 429, string]> = {
@@ -84,7 +84,7 @@ test.each(Object.entries(REASONS))(
   '%s has a sentence of its own and repeats nothing of the request',
   (reason, [status, error]) => {
     const sent = facts({
-      target: '/secret-in-path?api_key=secret-in-query',
+      target: '/view?filename=secret&api_key=secret-in-query',
       headers: { 'X-API-Key': 'secret-in-header' },
     })
     const answer = pages.refusal(refuse({ status, reason: reason as Reason }), sent)
@@ -102,3 +102,43 @@ test('a page of the origin that --enable-cors-header names may read the refusal,
   expect(header(from('https://evil.example'), 'access-control-allow-origin')).toBeUndefined()
   expect(header(from('https://app.example'), 'access-control-allow-credentials')).toBeUndefined()
 })
+
+test('two sessions: every cookie of our name goes but our own, and scripts are told why', () => {
+  const twins = (target: string, Host: string, policy: object = {}) => {
+    const answer = house({ policy }).pages.refusal(
+      refuse({ reason: 'two-sessions' }),
+      facts({ target, headers: { Host } }),
+    )
+    return headers(answer, 'set-cookie').map((value) =>
+      value.replace('comfy_auth_8189=; ', '').replace('; Max-Age=0', ''),
+    )
+  }
+  expect(twins('/api/queue?x=/y', '192.168.1.5:8189')).toEqual(['Path=/api', 'Path=/api/', 'Path=/api/queue'])
+  expect(twins('/', 'localhost:8189')).toEqual([]) // browsers take its Domain as the host alone
+  expect(twins('/', '[::1]:8189')).toEqual([])
+  expect(twins('/ws', 'gpu.lab.test')).toEqual([
+    'Path=/; Domain=gpu.lab.test',
+    'Path=/; Domain=lab.test',
+    'Path=/ws',
+    'Path=/ws; Domain=gpu.lab.test',
+    'Path=/ws; Domain=lab.test',
+  ])
+  expect(twins('/comfy/ws', 'localhost', { basePath: '/comfy' })).toEqual(['Path=/', 'Path=/comfy', 'Path=/comfy/ws'])
+  expect(twins('/a;b/c', 'localhost')).toEqual([])
+  const deep = twins(`/${'deep/'.repeat(200)}`, 'gpu.lab.test')
+  expect(deep.join().length).toBeLessThan(2_048)
+  expect(deep).toContain('Path=/deep/; Domain=lab.test')
+  // Over TLS no other port can set a `__Host-` cookie
+  expect(twins('/api/queue', 'gpu.lab.test', { publicUrl: new URL('https://gpu.lab.test') })).toEqual([])
+  const challenge = header(
+    pages.refusal(refuse({ reason: 'two-sessions', challenge: 'bearer' }), facts()),
+    'www-authenticate',
+  )
+  expect(challenge).toBe('Bearer realm="comfy-auth", error="invalid_token", error_description="two-sessions"')
+  expect(twinless('no-credential')).toEqual([])
+  expect(twinless('dead-credential')).toEqual([])
+})
+
+function twinless(reason: Reason): string[] {
+  return headers(pages.refusal(refuse({ reason }), facts({ target: '/api/queue' })), 'set-cookie')
+}
