@@ -7,8 +7,9 @@ import { readKeyring } from '../keys/keyring.ts'
 import { createKey } from '../keys/lifecycle.ts'
 import { type LiveKeys, openLiveKeys } from '../keys/live.ts'
 import { keySources } from '../keys/sources.ts'
-import { isPublicAddress, tlsOptions } from '../proxy/options.ts'
+import { tlsOptions } from '../proxy/options.ts'
 import { createProxy, type Proxy as RunningProxy, type UpstreamReport } from '../proxy/proxy.ts'
+import { isPublicUpstream, reachableUrls } from '../proxy/reach.ts'
 
 interface ServeResult {
   readonly event: 'stopped'
@@ -265,19 +266,23 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
 
   async #greet(proxy: RunningProxy, upstream: string, keys: LiveKeys | undefined, flags: GreetFlags): Promise<void> {
     const report = await proxy.probe()
-    const login = `${proxy.url}/auth_login.html`
+    const urls = reachableUrls(proxy.url, flags['allow-host'] ?? [])
+    const [url, ...network] = urls
+    const base = new URL(url).pathname.replace(/\/$/, '')
+    const login = `${url}/auth_login.html`
     const open = [
-      '/health',
+      `${base}/health`,
       'the login page',
       ...(flags.exempt === 'static' ? ["the page's static files"] : []),
-      ...(flags['exempt-path'] ?? []),
+      ...(flags['exempt-path'] ?? []).map((path) => base + path),
     ]
     this.log(`comfy-auth guards ComfyUI at ${upstream} (${inWords(report)}).`)
     if (keys) {
       this.log(`Log in:  ${login}`)
-      this.log(`Scripts: ${proxy.url} with "Authorization: Bearer KEY"`)
+      for (const other of network) this.log(`         ${other}/auth_login.html`)
+      this.log(`Scripts: ${url} with "Authorization: Bearer KEY"`)
       this.log(`Keys:    ${keys.count}. Open without one: ${open.join(', ')}.`)
-    } else this.log(`Open to everyone who reaches ${proxy.url}.`)
+    } else this.log(`Open to everyone who reaches ${urls.join(' or ')}.`)
     if (proxy.fingerprint !== undefined) {
       this.log(
         `TLS:     self-signed; browsers ask once. Its SHA-256 fingerprint, to compare:\n         ${proxy.fingerprint}`,
@@ -287,7 +292,8 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       this.logJson({
         schema: 1,
         event: 'listening',
-        url: proxy.url,
+        url,
+        urls,
         login,
         fingerprint: proxy.fingerprint ?? null,
         upstream: report,
@@ -295,10 +301,10 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
         open,
       })
     }
-    this.#warn(report, upstream, keys, flags)
+    await this.#warn(report, upstream, keys, flags)
   }
 
-  #warn(report: UpstreamReport, upstream: string, keys: LiveKeys | undefined, flags: GreetFlags): void {
+  async #warn(report: UpstreamReport, upstream: string, keys: LiveKeys | undefined, flags: GreetFlags): Promise<void> {
     if (!keys) this.caution('--no-auth: everyone who reaches this address runs what they like on this machine.')
     for (const path of flags['exempt-path'] ?? []) this.caution(`--exempt-path: ${path} is open to everyone.`)
     if (report.state === 'stranger') {
@@ -308,10 +314,9 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       this.caution(
         'ComfyUI itself listens on the network: who reaches its port goes round this lock. Start it without --listen.',
       )
-    } else if (isPublicAddress(upstream)) {
-      this.caution(
-        '--upstream is a public address: who reaches it goes round this lock, and keys of ComfyUI travel in the open.',
-      )
+    } else if (await isPublicUpstream(upstream)) {
+      const open = upstream.startsWith('https:') ? '' : ', and what passes between the two can be read on the way'
+      this.caution(`--upstream is a public address: who reaches it goes round this lock${open}.`)
     }
   }
 }
@@ -325,6 +330,7 @@ interface KeyFlags {
 interface GreetFlags {
   readonly exempt: 'static' | 'minimal'
   readonly 'exempt-path'?: readonly string[] | undefined
+  readonly 'allow-host'?: readonly string[] | undefined
 }
 
 function inWords(report: UpstreamReport): string {

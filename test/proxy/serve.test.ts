@@ -83,7 +83,7 @@ async function started(args: readonly string[], env: Record<string, string> = {}
   const upstream = args.includes('--upstream') ? [] : ['--upstream', sim.url]
   const run = serve(['serve', '--port', '0', ...upstream, ...args], env)
   const output = await run.says(/Keys: .*|Open to everyone.*/)
-  return { ...run, url: /http:\/\/127\.0\.0\.1:\d+(?=\/auth_login|\.$)/m.exec(output)![0] }
+  return { ...run, url: /http:\/\/127\.0\.0\.1:\d+(?=\/comfy|\/auth_login|\.$)/m.exec(output)![0] }
 }
 
 function keyFile(...keys: string[]): string {
@@ -143,6 +143,17 @@ describe('starts', () => {
     const now = await createSim({ port })
     expect(await status(`${url}/queue`, KEY)).toBe(200)
     await now.close()
+  })
+
+  test('everywhere: says an address that can be opened; below a path: where everything is', async () => {
+    const everywhere = ['--listen', '0.0.0.0', '--base-path', '/comfy', '--exempt-path', '/my-node/*']
+    const { output, url } = await started(['--api-key-file', keyFile(KEY), ...everywhere])
+    expect(output()).not.toContain('//0.0.0.0')
+    expect(await status(`${url}/comfy/queue`, KEY)).toBe(200)
+    expect(output()).toMatch(/Log in: {2}http:\/\/127\.0\.0\.1:\d+\/comfy\/auth_login\.html/)
+    expect(output()).toContain(
+      "Open without one: /comfy/health, the login page, the page's static files, /comfy/my-node/*.",
+    )
   })
 
   test('open with --no-auth, and warns', async () => {
