@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { ComfyAuthError } from '../errors.ts'
 import { openServeDb } from './state/db.ts'
-import { endStored, type Session, storedSessions } from './state/sessions.ts'
+import { endStored, latestEndOf, type Session, storedSessions } from './state/sessions.ts'
 
 /** A browser that is logged in, as `sessions list` shows it: no secret, nor the digest of one. */
 export interface SessionDescription {
@@ -13,8 +13,10 @@ export interface SessionDescription {
   readonly created: string
   /** serve writes it down once a minute. */
   readonly lastUsed: string
-  /** The nearer of its idle and its absolute end. */
+  /** Unless it is used before: the nearer of its idle and its absolute end. */
   readonly ends: string
+  /** However much it is used. */
+  readonly endsLatest: string
 }
 
 /** The sessions in serve's database, newest first, whether serve runs or not. */
@@ -73,5 +75,6 @@ function describe(session: Session): SessionDescription {
     created: iso(session.createdMs),
     lastUsed: iso(session.usedMs),
     ends: iso(session.endsMs),
+    endsLatest: iso(latestEndOf(session)),
   }
 }

@@ -19,8 +19,10 @@ $ curl -s -c jar -o /dev/null -w '%{http_code}\\n' --data-urlencode "api_key=$(c
 $ curl -s -b jar -o /dev/null -w '%{http_code}\\n' "$URL/queue"
 200
 $ comfy-auth sessions list
-ID            KEY  FROM       LOGGED IN          LAST USED          ENDS               REMEMBERED
-[..]  ann  127.0.0.1  [..]Z  [..]Z  [..]Z  yes
+ID            KEY  FROM       LOGGED IN          LAST USED          ENDS UNUSED        ENDS AT LATEST
+[..]  ann  127.0.0.1  [..]Z  [..]Z  [..]Z  [..]Z
+
+Unused for 12 hours a session ends; however much it is used, 12 hours after its login, or 30 days with Remember me.
 $ comfy-auth sessions end --key ann
 Ended session [..].
 $ until [ "$(curl -s -b jar -o /dev/null -w '%{http_code}' "$URL/queue")" = 401 ]; do sleep 0.1; done
@@ -56,6 +58,9 @@ test('--json holds neither secret nor digest, one session ends and the others st
   for (const secret of [first.cookie, first.token, first.session.cookieDigest, first.session.tokenDigest]) {
     expect(listed.stdout).not.toContain(secret)
   }
+  const ofSecond = shown[0] as Record<string, string>
+  const hours = (from: string, to: string) => (Date.parse(ofSecond[to]!) - Date.parse(ofSecond[from]!)) / 3_600_000
+  expect([hours('lastUsed', 'ends'), hours('created', 'endsLatest')]).toEqual([12, 12])
   const ended = JSON.parse((await runCli(['sessions', 'end', first.session.id, '--json'], { home })).stdout)
   expect(ended.ended).toHaveLength(1)
   const left = JSON.parse((await runCli(['sessions', 'list', '--json'], { home })).stdout)

@@ -38,9 +38,12 @@ export default class SessionsList extends Command {
         minuteText(session.created)!,
         minuteText(session.lastUsed)!,
         minuteText(session.ends)!,
-        session.remember ? 'yes' : 'no',
+        minuteText(session.endsLatest)!,
       ])
-      this.log(renderTable(['ID', 'KEY', 'FROM', 'LOGGED IN', 'LAST USED', 'ENDS', 'REMEMBERED'], rows))
+      this.log(renderTable(['ID', 'KEY', 'FROM', 'LOGGED IN', 'LAST USED', 'ENDS UNUSED', 'ENDS AT LATEST'], rows))
+      this.log(
+        '\nUnused for 12 hours a session ends; however much it is used, 12 hours after its login, or 30 days with Remember me.',
+      )
     }
     return { sessions }
   }

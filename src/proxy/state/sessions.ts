@@ -252,7 +252,12 @@ export function endStored(db: ServeDb, ids: readonly string[]): void {
 }
 
 function endOf(of: { remember: boolean; createdMs: number; usedMs: number }): number {
-  return Math.min(of.usedMs + IDLE_MS, of.createdMs + ABSOLUTE_MS[of.remember ? 'remember' : 'session'])
+  return Math.min(of.usedMs + IDLE_MS, latestEndOf(of))
+}
+
+/** However much it is used. */
+export function latestEndOf(of: { readonly remember: boolean; readonly createdMs: number }): number {
+  return of.createdMs + ABSOLUTE_MS[of.remember ? 'remember' : 'session']
 }
 
 /** 256 bits as 43 characters of base62. */
