@@ -21,6 +21,8 @@ const PLAN: ResponsePlan = {
   corsOrigin: undefined,
   userStyle: false,
   cookieNames: ['comfy_auth_8189', '__Host-comfy_auth_8189'],
+  basePath: '',
+  upstreamHost: '127.0.0.1:8188',
 }
 
 function back(upstream: readonly string[], plan: Partial<ResponsePlan> = {}, status = 200): string[] {

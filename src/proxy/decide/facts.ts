@@ -123,6 +123,9 @@ export interface ResponsePlan {
   readonly corsOrigin: string | undefined
   /** Our session cookies' names, dropped from the upstream's Set-Cookie. */
   readonly cookieNames: readonly string[]
+  /** Policy's: a redirect of the upstream to itself leads below the one, and never to the other. */
+  readonly basePath: string
+  readonly upstreamHost: string
 }
 
 export interface SocketPlan {

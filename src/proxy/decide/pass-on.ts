@@ -98,5 +98,7 @@ function responsePlan({ head, target, route, open }: Passed, policy: Policy): Re
     index: route?.mark === 'index' && policy.auth === 'keys',
     corsOrigin: allowedOrigin(head, policy),
     cookieNames: [policy.cookieName(false), policy.cookieName(true)],
+    basePath: policy.basePath,
+    upstreamHost: policy.upstreamHost,
   }
 }

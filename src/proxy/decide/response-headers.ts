@@ -57,6 +57,9 @@ export function responseHeaders(upstream: readonly string[], plan: ResponsePlan,
       case 'pragma':
         if (plan.noStore) continue
         break
+      case 'location':
+        out.push(upstream[i]!, locationOf(value, plan))
+        continue
     }
     out.push(upstream[i]!, value)
   }
@@ -69,6 +72,22 @@ export function responseHeaders(upstream: readonly string[], plan: ResponsePlan,
   out.push('Content-Security-Policy', plan.sandbox ? "sandbox; frame-ancestors 'self'" : "frame-ancestors 'self'")
   out.push(...corsHeaders(plan.corsOrigin))
   return out
+}
+
+/**
+ * A custom node that redirects to `/x`, or to itself by the name that it has for us, knows nothing of --base-path or of
+ * where browsers find it: both lead to our own path. What is relative, or leads elsewhere, stays.
+ */
+function locationOf(value: string, { basePath, upstreamHost }: ResponsePlan): string {
+  if (/^\/(?![/\\])/.test(value)) return basePath + value
+  const [start, scheme = 'http:'] = /^(https?:)?\/\/[^/\\?#]*/i.exec(value) ?? []
+  if (start === undefined) return value
+  const url = URL.parse(start.startsWith('//') ? scheme + start : start)
+  if (url?.username !== '' || url.host !== URL.parse(`${scheme}//${upstreamHost}`)?.host) return value
+  const rest = value.slice(start.length)
+  // `//h` would name a host: the dot says that it is a path (WHATWG URL, 4.5)
+  if (basePath === '' && /^\/[/\\]/.test(rest)) return `/.${rest}`
+  return basePath + (rest.startsWith('/') ? rest : `/${rest}`)
 }
 
 function connectionOf(upstream: readonly string[]): string | undefined {
