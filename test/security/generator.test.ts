@@ -1,12 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Door, openDoor } from '../support/door.ts'
 import { FAMILIES } from './generator/families.ts'
-import { hunt } from './generator/hunt.ts'
+import { hunt, type Tally } from './generator/hunt.ts'
 import { basePaths } from './generator/paths.ts'
 import { seedOfRun } from './generator/random.ts'
 import { furnish, WEAK_KEY, type World } from './generator/world.ts'
 
 const seed = seedOfRun()
+const lines: string[] = []
 let door: Door
 let world: World
 
@@ -19,6 +20,7 @@ beforeAll(async () => {
 afterAll(async () => {
   world?.close()
   await door?.close()
+  console.info(lines.join('\n'))
 })
 
 const total = Object.values(FAMILIES).reduce((sum, { count }) => sum + count, 0)
@@ -29,7 +31,9 @@ test(`at least 20,000 cases are sent, by ComfyUI's log of which nothing passes t
 
 test.each(Object.keys(FAMILIES))('%s', { timeout: 120_000 }, async (name) => {
   const { family, count } = FAMILIES[name]!
-  expect(await hunt(family, count, seed, world), `COMFY_AUTH_SEED=${seed}`).toEqual([])
+  const tally: Tally = { cases: 0, requests: 0, arrived: 0 }
+  expect(await hunt(family, count, seed, world, tally), `COMFY_AUTH_SEED=${seed}`).toEqual([])
+  lines.push(`${name}: ${tally.cases} cases, ${tally.requests} requests, ${tally.arrived} arrived`)
 })
 
 test('the keys still open what they may, after all that', async () => {
@@ -55,7 +59,7 @@ test('without a lock a foreign page and a foreign host are still kept out', { ti
 
 test('below a base path', { timeout: 120_000 }, async () => {
   const inner = await openDoor({ throttle: { globalLimit: 1_000_000 }, basePath: '/comfy' }, {}, [WEAK_KEY])
-  const below = await furnish(inner, '/comfy')
+  const below = await furnish(inner, { base: '/comfy' })
   try {
     for (const name of ['paths', 'targets', 'headers', 'guesses', 'foreign', 'stops', 'upgrades', 'clientIds']) {
       expect(await hunt(FAMILIES[name]!.family, 300, seed, below), `COMFY_AUTH_SEED=${seed} ${name}`).toEqual([])

@@ -1,5 +1,8 @@
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { request as httpsRequest } from 'node:https'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createKey } from '../../src/keys/lifecycle.ts'
@@ -47,17 +50,20 @@ export async function openDoor(
   for (const role of ROLES) made[role] = (await createKey({ label: `the ${role}`, role, keyring })).key
   const sim = await createSim(simOptions)
   const live = await openLiveKeys({ keyring, keyFiles: [], bareKeys }, {})
-  const proxy = await createProxy({
+  const asked = {
     upstream: sim.url,
     listen: '127.0.0.1',
-    port: 0,
+    port: options.publicUrl === undefined ? 0 : await freePort(),
     keys: live,
     serveDb: join(home, 'serve.db'),
     drainMs: 0,
     ...options,
-  })
-  const port = Number(new URL(proxy.url).port)
-  const ask = (method: string, path: string, given: Ask = {}) => request(port, method, path, given)
+  }
+  const proxy = await createProxy(asked)
+  // Under --public-url it does not say where it listens
+  const port = asked.port === 0 ? Number(new URL(proxy.url).port) : asked.port
+  const ask = (method: string, path: string, given: Ask = {}) =>
+    request(options.tls === undefined ? httpRequest : httpsRequest, port, method, path, given)
   return {
     sim,
     proxy,
@@ -81,9 +87,23 @@ export async function openDoor(
   }
 }
 
-function request(port: number, method: string, path: string, { headers, body, from }: Ask): Promise<Heard> {
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  await once(server.close(), 'close')
+  return port
+}
+
+function request(
+  send: typeof httpsRequest,
+  port: number,
+  method: string,
+  path: string,
+  { headers, body, from }: Ask,
+): Promise<Heard> {
   return new Promise((resolve, reject) => {
-    const sent = httpRequest({
+    const sent = send({
       host: '127.0.0.1',
       port,
       method,
@@ -91,6 +111,7 @@ function request(port: number, method: string, path: string, { headers, body, fr
       headers: { ...headers, ...(body !== undefined && { 'Content-Length': Buffer.byteLength(body) }) },
       ...(from !== undefined && { localAddress: from }),
       agent: false,
+      rejectUnauthorized: false, // the certificate is not what is tried here
     })
     sent.once('error', reject)
     sent.once('upgrade', (response, socket) => {

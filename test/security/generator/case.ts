@@ -1,3 +1,4 @@
+import { streamBytes } from './http2-bytes.ts'
 import type { Random } from './random.ts'
 import type { World } from './world.ts'
 
@@ -13,7 +14,7 @@ export const TAG = 'X-Tag'
 
 export type Header = readonly [name: string, value: string]
 
-/** One request as it is put on the wire: nothing here is made valid. Text is latin1. */
+/** One request as it is put on the wire: nothing here is made valid. Text is latin1. HTTP/2 has no version, and names in lower case. */
 export interface Draft {
   readonly who: Who
   readonly method: string
@@ -34,8 +35,9 @@ export interface Case {
   readonly paced?: boolean
   /** The methods of the well-formed requests in it: the replies to wait for. None: until it closes or falls silent. */
   readonly methods: readonly string[]
-  /** May go over a connection that was used before and will be used again. */
+  /** May go over a connection that was used before and will be used again. Streams may, but for `alone`. */
   readonly shared: boolean
+  readonly alone?: boolean
   /** The client's own address in 127.0.0.0/8; a case that guesses keys has one of its own. */
   readonly from?: string
 }
@@ -47,6 +49,7 @@ export type Tagger = (who: Who) => Header
 
 /** The bytes of one request. */
 export function bytesOf(draft: Draft, tag: Header, world: World): Buffer {
+  if (world.wire === 'http2') return streamBytes(draft, tag, world)
   const { method, target, version = 'HTTP/1.1', headers = [], body = '', framed = body.length > 0 } = draft
   const host = 'host' in draft ? draft.host : world.host
   const content = Buffer.isBuffer(body) ? body : Buffer.from(body, 'latin1')

@@ -3,6 +3,7 @@ import type { Family } from './case.ts'
 import { chunks, codings, http10, lengths, pipelines, requestLines } from './framing.ts'
 import { contradictions, elsewhere, guesses, headers, tooManyGuesses } from './guesses.ts'
 import { methods, paths, targets } from './paths.ts'
+import { smuggles } from './smuggles.ts'
 import { foreign, heads, hosts, serviceWorkers } from './strangers.ts'
 import { clientIds, failedHandshakes, upgrades } from './upgrades.ts'
 
@@ -20,6 +21,7 @@ export const FAMILIES: Readonly<Record<string, { readonly family: Family; readon
   codings: { family: codings, count: 600 },
   chunks: { family: chunks, count: 600 },
   pipelines: { family: pipelines, count: 500 },
+  smuggles: { family: smuggles, count: 1_200 },
   requestLines: { family: requestLines, count: 700 },
   http10: { family: http10, count: 300 },
   stops: { family: stops, count: 1_500 },

@@ -14,7 +14,7 @@ const PRIZES: readonly (readonly [string, string])[] = [
 ]
 
 /** What hides behind or within another request: nobody's, whatever surrounds it. */
-function hidden(random: Random, world: World, tag: Tagger, who: Who = 'nobody'): Buffer {
+export function hidden(random: Random, world: World, tag: Tagger, who: Who = 'nobody'): Buffer {
   const [method, target] = random.pick(PRIZES)
   return bytesOf({ who, method, target, headers: [['Connection', 'keep-alive']] }, tag(who), world)
 }

@@ -119,7 +119,7 @@ const ELSEWHERE = (key: string, cookie: string): readonly (readonly [string, rea
   ['', [['X-Authorization', `Bearer ${key}`]]],
   ['', [['Cookie', `api_key=${key}`]]],
   ['', [['Cookie', `comfyui_api_key=${key}`]]],
-  ['', [['Cookie', `__Host-${cookie}`]]],
+  ['', [['Cookie', cookie.startsWith('__Host-') ? cookie.slice('__Host-'.length) : `__Host-${cookie}`]]],
   ['', [['Cookie', cookie.toUpperCase()]]],
   ['', [['Cookie', cookie.replace('=', '_=')]]],
   ['', [['Cookie2', cookie]]],
@@ -153,6 +153,14 @@ export const elsewhere: Family = (random, world, tag) => {
 /** A key with itself or another of its kind beside it: a contradiction that no key opens. */
 export const contradictions: Family = (random, world, tag) => {
   const { viewer, user, admin } = world.keys
+  // HTTP/2 may send a cookie a field
+  const cookieFields = (other: Header): readonly Header[] =>
+    world.wire === 'http2'
+      ? [
+          ['X-API-Key', admin],
+          ['X-Api-Key', ''],
+        ]
+      : [['Cookie', world.cookies.admin], other]
   const [target, headers] = random.pick<readonly [string, readonly Header[]]>([
     [
       '/queue',
@@ -182,13 +190,7 @@ export const contradictions: Family = (random, world, tag) => {
         ['X-API-Key', ''],
       ],
     ],
-    [
-      '/queue',
-      [
-        ['Cookie', world.cookies.admin],
-        ['Cookie', 'a=b'],
-      ],
-    ],
+    ['/queue', cookieFields(['Cookie', 'a=b'])],
     [
       '/queue',
       [

@@ -1,7 +1,7 @@
 import { type Case, type Family, type Header, TAG, type Who } from './case.ts'
 import { type Arrived, judge, senderOf } from './oracle.ts'
 import { createRandom } from './random.ts'
-import { runCases } from './runner.ts'
+import { LAST, runCases } from './runner.ts'
 import type { World } from './world.ts'
 
 /** One request that ComfyUI saw and should not have seen. */
@@ -12,12 +12,25 @@ export interface Finding {
   readonly sent: string
 }
 
+/** What a run has sent, and how much of it ComfyUI saw. */
+export interface Tally {
+  cases: number
+  requests: number
+  arrived: number
+}
+
 const BATCH = 500
 /** As much of a long case is shown. */
 const SHOWN = 4_000
 
 /** Sends `count` cases of a family and judges what ComfyUI's own log holds afterwards. Ends at the first batch with a finding. */
-export async function hunt(family: Family, count: number, seed: number, world: World): Promise<Finding[]> {
+export async function hunt(
+  family: Family,
+  count: number,
+  seed: number,
+  world: World,
+  tally: Tally = { cases: 0, requests: 0, arrived: 0 },
+): Promise<Finding[]> {
   const random = createRandom(seed)
   let requests = 0
   for (let done = 0; done < count; done += BATCH) {
@@ -32,7 +45,11 @@ export async function hunt(family: Family, count: number, seed: number, world: W
     }
     world.door.sim.clearRequests()
     await runCases(cases, world)
-    const findings: Finding[] = []
+    tally.cases += cases.length
+    tally.arrived += world.door.sim.requests.filter((arrived) => senderOf(arrived).number !== LAST).length
+    const findings: Finding[] = world.faults
+      .splice(0)
+      .map((line) => ({ why: line, arrived: '', sent: '(one of the batch)' }))
     for (const arrived of world.door.sim.requests) {
       const why = judge(arrived, world)
       if (why === undefined) continue
@@ -41,6 +58,7 @@ export async function hunt(family: Family, count: number, seed: number, world: W
     }
     if (findings.length > 0) return findings.slice(0, 5)
   }
+  tally.requests += requests
   return []
 }
 

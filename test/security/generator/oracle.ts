@@ -1,4 +1,5 @@
 import { TAG, type Who } from './case.ts'
+import type { Need, Rules } from './rules.ts'
 import type { World } from './world.ts'
 
 /** What reached ComfyUI, as its own log has it. */
@@ -10,8 +11,6 @@ export interface Arrived {
   readonly body: { readonly text?: string; readonly bytes: number }
   readonly raw?: string
 }
-
-type Need = 'nobody' | 'viewer' | 'user' | 'admin'
 
 /** Written from what ComfyUI 0.33.0 does, apart from the proxy's own table. `{}` is one segment, `**` any rest, `+` has a twin under /api. */
 const READS = `
@@ -50,7 +49,8 @@ const READ = compile(READS)
 const WRITE = compile(WRITES)
 const DELETE = compile(DELETES)
 const HEAD = compile(HEADS)
-const MANAGER = /^\/extensions\/comfyui-manager-legacy\//
+const MANAGER =
+  /^(?:\/extensions\/comfyui-manager-legacy|(?:\/api)?(?:\/v2)?\/(?:manager|customnode|snapshot|comfyui_manager|externalmodel))\//
 const OPEN = new RegExp(
   '^/(?:(?:assets|scripts|lib|fonts|cursor|templates|docs)/(?:.*/)?[^/]*\\.(?:html|js|css|json|png|jpe?g|gif|webp|svg|ico|woff2?|ttf|mp3|wav|mp4|webm)' +
     '|extensions/(?:.*/)?[^/]*\\.(?:js|css|svg|woff2?|ttf)|materialdesignicons\\.min\\.css|favicon\\.ico)$',
@@ -121,20 +121,37 @@ function namesUserCss(route: string): boolean {
   })
 }
 
+/** It asked to become a socket, whatever ComfyUI made of that. */
+function isUpgrade(arrived: Arrived): boolean {
+  return arrived.upgrade || valuesOf(arrived, 'upgrade').length > 0
+}
+
 /** The least principal that may have this executed; a stop of one's own prompts is judged by its body apart. */
-export function needOf(arrived: Arrived): Need {
-  const { method, target } = arrived
-  const { route, doubtful } = readPath(target)
+function needOf(arrived: Arrived, rules: Rules): Need {
+  const { method } = arrived
+  const { route, doubtful } = readPath(arrived.target)
   if (doubtful) return 'admin'
+  if ((method === 'GET' || method === 'HEAD') && isOpen(route, isUpgrade(arrived), rules)) return 'nobody'
+  const known = tableOf(method, route)
+  if (known !== undefined) return known
+  return rules.routes.find(([, methods, paths]) => methods.test(method) && paths.test(route))?.[0] ?? 'admin'
+}
+
+function isOpen(route: string, upgrade: boolean, { statics, open, openSocket }: Rules): boolean {
+  if (upgrade) return openSocket?.test(route) === true
+  return (statics && ROOTS.test(route) && OPEN.test(route)) || open?.test(route) === true
+}
+
+/** By what is written above; undefined where it says nothing. */
+function tableOf(method: string, route: string): Need | undefined {
+  if (MANAGER.test(route)) return 'admin'
   if (method === 'GET' || method === 'HEAD') {
-    if (!arrived.upgrade && ROOTS.test(route) && OPEN.test(route)) return 'nobody'
-    if (MANAGER.test(route)) return 'admin'
-    return READ.test(route) || (method === 'HEAD' && HEAD.test(route)) ? 'viewer' : 'admin'
+    return READ.test(route) || (method === 'HEAD' && HEAD.test(route)) ? 'viewer' : undefined
   }
   if (method === 'POST' ? WRITE.test(route) : method === 'DELETE' && DELETE.test(route)) {
     return /^(?:\/api)?\/userdata\//.test(route) && namesUserCss(route) ? 'admin' : 'user'
   }
-  return 'admin'
+  return undefined
 }
 
 const STOP: readonly (readonly [RegExp, string])[] = [
@@ -198,11 +215,12 @@ const RANK: readonly Need[] = ['nobody', 'viewer', 'user', 'admin']
 function judgeSender(arrived: Arrived, world: World): string | undefined {
   const { who } = senderOf(arrived)
   if (who === 'nothing') return 'it should have been refused whatever key it has'
-  const need = needOf(arrived)
+  const need = needOf(arrived, world.rules)
   if (who === 'foreign') {
     const isPage = arrived.method !== 'POST' && /^\/(?:index\.html|api\/)?$/.test(readPath(arrived.target).route)
-    return need === 'nobody' || isPage ? undefined : 'a foreign page sent it'
+    return (need === 'nobody' && !isUpgrade(arrived)) || isPage ? undefined : 'a foreign page sent it'
   }
+  if (who === 'nobody' && arrived.body.bytes > 0) return 'the body of somebody without a key went up'
   if (RANK.indexOf(who) < RANK.indexOf(need)) return `${who} did what only ${need} may`
   if (who === 'user') {
     const stopped = stopsOthers(arrived, world)
@@ -221,15 +239,15 @@ const NEVER =
 /** Rule 10, by what arrived. */
 function judgeHead(arrived: Arrived, world: World): string | undefined {
   const { headers, target } = arrived
+  const { passed, mark, upstreamHost = `127.0.0.1:${world.door.sim.port}` } = world.rules
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!.toLowerCase().replaceAll('_', '-')
-    if (NEVER.test(name)) return `the header ${headers[i]} went up`
+    if (NEVER.test(name) && passed?.test(headers[i]!.toLowerCase()) !== true) return `the header ${headers[i]} went up`
     if (name === 'upgrade' && headers[i + 1]!.trim().toLowerCase() !== 'websocket')
       return 'an Upgrade that is no WebSocket went up'
   }
   const hosts = valuesOf(arrived, 'host')
-  if (hosts.length !== 1 || hosts[0] !== `127.0.0.1:${world.door.sim.port}`)
-    return `Host went up as ${hosts.join(' and ')}`
+  if (hosts.length !== 1 || hosts[0] !== upstreamHost) return `Host went up as ${hosts.join(' and ')}`
   const lengths = valuesOf(arrived, 'content-length').length
   const codings = valuesOf(arrived, 'transfer-encoding').length
   if (lengths + codings > 1) return 'framed twice'
@@ -241,6 +259,7 @@ function judgeHead(arrived: Arrived, world: World): string | undefined {
     .map((pair) => unquote(pair.split('=', 1)[0]!))
   if (names.includes('api_key') || names.includes('token')) return 'a carrier stands in the query'
   const head = `${target}\n${headers.join('\n')}`
+  if (head.includes(mark)) return 'what a client may not say of itself went up'
   const secret = world.secrets.find((text) => head.includes(text))
   return secret === undefined ? undefined : 'a secret went up'
 }

@@ -1,194 +1,35 @@
+import type { Role } from '../../../src/keys/roles.ts'
 import { ROUTE_CASES } from '../../support/comfyui-routes.ts'
 import { bytesOf, type Draft, type Family, plain, raw } from './case.ts'
 import { lesser, signed } from './identity.ts'
-import type { Random } from './random.ts'
+import { mutate } from './mutations.ts'
 
 const BODY = '{"delete":[],"clear":false,"prompt_id":"x","job_ids":[]}'
 
-const hex = (char: string, upper = true) => {
-  const code = char.charCodeAt(0).toString(16).padStart(2, '0')
-  return `%${upper ? code.toUpperCase() : code}`
+export interface Place {
+  /** The least that may. */
+  readonly role: Role
+  readonly method: string
+  readonly target: string
 }
 
-const SUFFIXES = [
-  '.js',
-  '.css',
-  '.png',
-  '.html',
-  '.json',
-  '.woff2',
-  '/.js',
-  '/a.css',
-  '%2e%6as',
-  '.JS',
-  '.js/',
-  '.js.',
-  '.js%20',
-  '.js%00',
-]
-const BEHIND = [
-  '?.js',
-  '?a=/assets/a.js',
-  '?/health',
-  ';.js',
-  ';a=.css',
-  ';/assets/a.js',
-  '#.js',
-  '%23.js',
-  '%3f.js',
-  '%3F/assets/x.css',
-  '#/../assets/a.js',
-]
-const BEFORE = [
-  '/assets/..',
-  '/assets/%2e%2e',
-  '/assets/..%2f',
-  '/assets/a.js/..',
-  '/assets/a.js/../..',
-  '/health/..',
-  '/auth_login.html/..',
-  '/auth_login.html',
-  '/extensions/x/..%2f..',
-  '/health',
-  '/scripts/%2e%2e/',
-  '/docs/..;/',
-  '/templates/.',
-  '/lib//..',
-  '/fonts\\..',
-  '/.',
-  '/./',
-  '/%2e',
-  '//',
-  '/api/..',
-  '/api/assets/..',
-  '/x/..',
-]
-const SLASHES = [
-  '//',
-  '/./',
-  '/x/../',
-  '/%2f',
-  '%2f',
-  '%2F',
-  '\\',
-  '%5c',
-  '%5C',
-  '/%2e/',
-  '/;/',
-  '/%20/',
-  '/%09/',
-  '/%00/',
-  '%252f',
-  '%252F',
-  '/..%00/',
-  '/..;/',
-  '%c0%af',
-  '%e2%88%95',
-  '%ef%bc%8f',
-  '/%ff/',
-  '/.%2e/',
-  '/%E2%80%8B/',
-  '/~/',
-  '/*/',
-]
-const BYTES = [
-  '%00',
-  '%0a',
-  '%0d%0a',
-  '%09',
-  '%20',
-  '%7f',
-  '%ff',
-  '%c3',
-  '%zz',
-  '%',
-  '%u002e',
-  '%2',
-  '\xff',
-  '\xe4',
-  '%ef%bb%bf',
-  '%e2%80%ae',
-  '%c2%a0',
-  '+',
-  '~',
-  "'",
-  '@',
-  ':',
-  '|',
-  '{',
-  '"',
-  '^',
-  '`',
-]
-
-/** One step from a path to another that somebody may read as the same. */
-const MUTATIONS: readonly ((path: string, random: Random) => string)[] = [
-  (path, random) => at(path, random, (char) => hex(char, random.chance(0.5))),
-  (path, random) => at(path, random, (char) => `%25${hex(char).slice(1)}`),
-  (path, random) => at(path, random, (char) => (char === char.toUpperCase() ? char.toLowerCase() : char.toUpperCase())),
-  (path) => path.toUpperCase(),
-  (path) => path.replace(/[a-z]/g, (char) => hex(char)),
-  (path, random) => path + random.pick(SUFFIXES),
-  (path, random) => path + random.pick(BEHIND),
-  (path, random) => random.pick(BEFORE) + path,
-  (path, random) => slash(path, random, random.pick(SLASHES)),
-  (path, random) => insert(path, random, random.pick(BYTES)),
-  (path) => `${path}/`,
-  (path) => `/api${path}`,
-  (path) => `/api/api${path}`,
-  (path) => (path.startsWith('/api/') ? path.slice(4) : path),
-  (path) => path.slice(1),
-  (path) => path.replaceAll('/', '%2F'),
-  (path) => path.replaceAll('/', '%252F'),
-  (path) => path.replaceAll('/', '//'),
-  (path) => `/assets/${'../'.repeat(3)}${path.slice(1)}`,
-  (path) => `/assets/${'%2e%2e/'.repeat(2)}${path.slice(1)}`,
-  (path) => `/assets/${'..%5c'.repeat(2)}${path.slice(1)}`,
-  (path, random) => path + '?'.repeat(1 + random.int(3)),
-  (path, random) => `${path}?${'a=1&'.repeat(random.int(20))}clientId=x`,
-  (path) => `/${encodeURIComponent(path.slice(1))}`,
-  (path) => path.replace(/o/g, '%CE%BF'),
-  (path) => path.replace(/s/, '%C5%BF'),
-  (path) => path.replace(/i/, '%C4%B1'),
-]
-
-function at(path: string, random: Random, change: (char: string) => string): string {
-  if (path === '') return path
-  const i = random.int(path.length)
-  return path.slice(0, i) + change(path[i]!) + path.slice(i + 1)
-}
-
-function insert(path: string, random: Random, text: string): string {
-  const i = random.int(path.length + 1)
-  return path.slice(0, i) + text + path.slice(i)
-}
-
-function slash(path: string, random: Random, text: string): string {
-  const places = [...path.matchAll(/\//g)].map((match) => match.index)
-  const i = random.pick(places.length > 0 ? places : [0])
-  return path.slice(0, i) + text + path.slice(i + 1)
-}
-
-/** A path of ComfyUI's, or one that looks like it, taken some steps away. */
-export function mutate(path: string, random: Random, steps = random.int(4)): string {
-  let mutated = path
-  for (let i = 0; i < steps; i++) mutated = random.pick(MUTATIONS)(mutated, random)
-  return mutated
-}
-
-/** Routes as they stand and mutated, asked for by those whose role is too small. */
-export const paths: Family = (random, world, tag) => {
-  const { role, method, target } = random.pick(ROUTE_CASES)
-  const draft: Draft = {
-    who: lesser(role, random),
-    method,
-    target: mutate(target, random) || '/',
-    ...(method !== 'GET' &&
-      method !== 'HEAD' &&
-      random.chance(0.8) && { body: BODY, headers: [['Content-Type', 'application/json']] }),
+/** Places as they stand and mutated, asked for by those whose role is too small. */
+export function around(places: readonly Place[]): Family {
+  return (random, world, tag) => {
+    const { role, method, target } = random.pick(places)
+    const draft: Draft = {
+      who: lesser(role, random),
+      method,
+      target: mutate(target, random) || '/',
+      ...(method !== 'GET' &&
+        method !== 'HEAD' &&
+        random.chance(0.8) && { body: BODY, headers: [['Content-Type', 'application/json']] }),
+    }
+    return plain('paths', signed(draft, random, world), tag, world)
   }
-  return plain('paths', signed(draft, random, world), tag, world)
 }
+
+export const paths: Family = around(ROUTE_CASES)
 
 const FORMS = (path: string, host: string) => [
   `http://${host}${path}`,

@@ -1,7 +1,12 @@
 import { connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import type { Case } from './case.ts'
+import { runStreams } from './http2-runner.ts'
 import { createReplies } from './replies.ts'
 import type { World } from './world.ts'
+
+/** The number of the request behind all others. */
+export const LAST = 999_999_999
 
 /** Connections at a time. */
 const LANES = 48
@@ -12,13 +17,21 @@ const FIRST_MS = 400
 
 /** Sends all cases, several at a time, and returns once every one is answered, cut or silent, and what it started has ended. */
 export async function runCases(cases: readonly Case[], world: World): Promise<void> {
-  const port = world.door.port
+  if (world.wire === 'http2') await runStreams(cases, world.door.port)
+  else await runConnections(cases, world)
+  // Behind whatever still runs: what a case left is in the log by the time of this answer
+  await world.door.ask('GET', `${world.base}/queue`, {
+    headers: { 'X-API-Key': world.keys.admin, 'X-Tag': `${LAST}.admin` },
+  })
+}
+
+async function runConnections(cases: readonly Case[], world: World): Promise<void> {
   let next = 0
   const lane = async () => {
     let kept: Socket | undefined
     while (next < cases.length) {
       const one = cases[next++]!
-      const socket = one.shared && kept?.writable ? kept : open(port, one.from)
+      const socket = one.shared && kept?.writable ? kept : open(world, one.from)
       const reusable = await send(socket, one)
       if (one.shared) kept = reusable ? socket : undefined
       if (!reusable || !one.shared) socket.destroy()
@@ -26,12 +39,13 @@ export async function runCases(cases: readonly Case[], world: World): Promise<vo
     kept?.destroy()
   }
   await Promise.all(Array.from({ length: LANES }, lane))
-  // Behind whatever still runs: what a case left is in the log by the time of this answer
-  await world.door.ask('GET', `${world.base}/queue`, { headers: { 'X-API-Key': world.keys.admin, 'X-Tag': '0.admin' } })
 }
 
-function open(port: number, from: string | undefined): Socket {
-  const socket = connect({ host: '127.0.0.1', port, noDelay: true, ...(from !== undefined && { localAddress: from }) })
+function open({ door, wire }: World, from: string | undefined): Socket {
+  const to = { host: '127.0.0.1', port: door.port, noDelay: true, ...(from !== undefined && { localAddress: from }) }
+  const plain = connect(to)
+  const socket = wire === 'http1' ? plain : connectTls({ socket: plain, rejectUnauthorized: false })
+  if (socket !== plain) plain.on('error', () => plain.destroy())
   return socket.on('error', () => socket.destroy())
 }
 

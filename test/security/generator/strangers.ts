@@ -22,22 +22,28 @@ const PLACES: readonly (readonly [string, string])[] = [
 export const foreign: Family = (random, world, tag) => {
   const [method, target] = random.pick(PLACES)
   const port = world.door.port
-  const site = random.pick([
+  const [scheme, other] = world.origin.startsWith('https:') ? ['https', 'http'] : ['http', 'https']
+  const sites = [
     'http://evil.example',
-    `http://evil.example:${port}`,
-    `http://127.0.0.1:${port + 1}`,
-    `http://localhost:${port}`,
-    `https://127.0.0.1:${port}`,
-    `http://127.0.0.1.evil.example:${port}`,
-    `http://127.0.0.1:${port}@evil.example`,
-    `http://evil.example/127.0.0.1:${port}`,
-    `http://127.0.0.1:${port}.evil.example`,
-    'http://127.0.0.1',
+    'https://evil.example',
+    `${scheme}://evil.example:${port}`,
+    `${scheme}://127.0.0.1:${port + 1}`,
+    `${scheme}://127.0.0.1:${port}`,
+    `${scheme}://localhost:${port}`,
+    `${other}://127.0.0.1:${port}`,
+    `${other}://${world.host}`,
+    `${scheme}://${world.host}.evil.example`,
+    `${scheme}://127.0.0.1.evil.example:${port}`,
+    `${scheme}://127.0.0.1:${port}@evil.example`,
+    `${scheme}://evil.example/127.0.0.1:${port}`,
+    `${scheme}://127.0.0.1:${port}.evil.example`,
+    `${scheme}://127.0.0.1`,
     'null',
     'file://',
     `ftp://127.0.0.1:${port}`,
     'chrome-extension://abc',
-  ])
+  ]
+  const site = random.pick(sites.filter((text) => text !== world.origin))
   const headers: Header[] = [
     random.chance(0.75) ? ['Cookie', world.cookies.admin] : ['Authorization', basic(world.keys.admin)],
   ]
@@ -107,7 +113,9 @@ const HOSTS = (port: number): readonly (string | undefined)[] => [
 export const hosts: Family = (random, world, tag) => {
   const host = random.pick(HOSTS(world.door.port))
   const headers: Header[] = [['X-API-Key', world.keys.admin]]
-  if (random.chance(0.15)) headers.push(['Host', random.pick(['evil.example', world.host])])
+  // HTTP/2 may say it twice, where it says the same
+  const again = world.wire === 'http2' ? `${world.host}0` : world.host
+  if (random.chance(0.15)) headers.push(['Host', random.pick(['evil.example', again])])
   const doubled = headers.length > 1
   const target = random.pick(['/queue', '/', '/assets/a.js', '/internal/logs', '/ws'])
   const draft = {
@@ -154,11 +162,8 @@ export const heads: Family = (random, world, tag) => {
   ])
   const whole = bytesOf({ who, method: 'GET', target, headers }, tag(who), world)
   // Half a head is no request, however good its key
-  const bytes = random.chance(0.2)
-    ? bytesOf({ who: 'nothing', method: 'GET', target: '/queue', headers: [key] }, tag('nothing'), world).subarray(
-        0,
-        -1 - random.int(3),
-      )
-    : whole
-  return raw('heads', bytes, random)
+  if (random.chance(0.8)) return raw('heads', whole, random)
+  const half = bytesOf({ who: 'nothing', method: 'GET', target: '/queue', headers: [key] }, tag('nothing'), world)
+  const length = world.wire === 'http2' ? Math.floor(half.length / 4) : half.length - 1 - random.int(3)
+  return { ...raw('heads', half.subarray(0, length), random), alone: true }
 }

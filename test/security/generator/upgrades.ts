@@ -1,9 +1,10 @@
 import { bytesOf, type Family, type Header, raw, type Who } from './case.ts'
 import { signed, subprotocol } from './identity.ts'
-import { mutate } from './paths.ts'
+import { mutate } from './mutations.ts'
 import type { World } from './world.ts'
 
-const HANDSHAKE: readonly Header[] = [
+/** A browser's. */
+export const HANDSHAKE: readonly Header[] = [
   ['Connection', 'Upgrade'],
   ['Upgrade', 'websocket'],
   ['Sec-WebSocket-Version', '13'],
