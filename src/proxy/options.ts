@@ -11,6 +11,7 @@ import { isRefusal } from './decide/refusal.ts'
 import { isInTable } from './decide/routes.ts'
 import { parseTarget } from './decide/target.ts'
 import type { ThrottleOptions } from './state/throttle.ts'
+import type { TurnLimits } from './wire/turns.ts'
 import type { UpstreamTarget } from './wire/upstream.ts'
 
 /** What `serve` may be told, as the command line has it. */
@@ -61,6 +62,8 @@ export interface ProxyOptions {
   readonly tlsRedirectPort?: number | undefined
   /** How many wrong guesses a client may make, and how long it then waits. */
   readonly throttle?: ThrottleOptions
+  /** How ComfyUI's connections are shared out. */
+  readonly turns?: TurnLimits
   readonly maxConnections?: number | undefined
   readonly maxConnectionsPerAddress?: number | undefined
   /** Within which a head has to be whole. */

@@ -128,6 +128,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       policy,
       pages,
       throttle,
+      turns: options.turns,
       sessions,
       sockets,
       uploads,

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { ClientRequest, Framing } from './client.ts'
+import type { ClientRequest, ClientResponse, Framing } from './client.ts'
 
 /** After an answer that came before the body had ended: how much of the rest is read so that the connection lives on. */
 const DRAIN_BYTES = 1024 * 1024
@@ -13,6 +13,11 @@ export function framingOf(request: ClientRequest): Framing {
   if (coding !== undefined) return { hasBody: true, contentLength: undefined }
   if (length === undefined || length === '0') return NO_BODY
   return { hasBody: true, contentLength: Number(length) }
+}
+
+/** Whoever waits for our word before its body gets it: the decision has been made. */
+export function continueIfAsked(request: ClientRequest, response: ClientResponse): void {
+  if (request.headers.expect !== undefined && request.httpVersion !== '1.0') response.writeContinue()
 }
 
 /**
@@ -49,12 +54,13 @@ export class BodySource extends Readable {
   }
 
   override _read(): void {
-    this.#timer ??= setTimeout(this.#onStall, this.#idleMs).unref()
+    this.#timer ??= setTimeout(this.stall, this.#idleMs).unref()
     this.#request.resume()
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     clearTimeout(this.#timer)
+    this.#timer = undefined
     const request = this.#request
     request.off('data', this.#onData).off('end', this.#onEnd).off('error', this.#onGone).off('close', this.#onGone)
     done(error)
@@ -75,8 +81,14 @@ export class BodySource extends Readable {
     this.#timer = undefined
   }
 
+  /** It is the client that is waited for. */
+  get waits(): boolean {
+    return this.#timer !== undefined
+  }
+
   readonly #onEnd = (): void => {
     clearTimeout(this.#timer)
+    this.#timer = undefined
     if (!this.#request.complete) {
       this.#onGone()
       return
@@ -85,7 +97,8 @@ export class BodySource extends Readable {
     this.push(null)
   }
 
-  readonly #onStall = (): void => {
+  /** The client is too slow. */
+  readonly stall = (): void => {
     this.stalled = true
     this.destroy(new Error('the body stopped coming'))
   }
@@ -95,14 +108,16 @@ export class BodySource extends Readable {
   }
 }
 
-/** The whole body, or undefined where it is longer than `limitBytes`; rejects where the client goes or takes too long. */
-export function readBody(request: ClientRequest, limitBytes: number, idleMs: number): Promise<Buffer | undefined> {
+/**
+ * The whole body, or undefined where it is longer than `limitBytes`; rejects where the client goes, or takes longer than
+ * `withinMs` over all of it: what is so short never needs long, and a byte now and then would hold its connection for days.
+ */
+export function readBody(request: ClientRequest, limitBytes: number, withinMs: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
     let length = 0
-    const timer = setTimeout(() => finish(() => reject(new Error('the body stopped coming'))), idleMs)
+    const timer = setTimeout(() => finish(() => reject(new Error('the body took too long'))), withinMs)
     const onData = (chunk: Buffer) => {
-      timer.refresh()
       length += chunk.length
       if (length > limitBytes) finish(() => resolve(undefined))
       else chunks.push(chunk)

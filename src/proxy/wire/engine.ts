@@ -17,16 +17,17 @@ import type { Sessions } from '../state/sessions.ts'
 import type { Sockets } from '../state/sockets.ts'
 import type { Throttle } from '../state/throttle.ts'
 import type { Uploads } from '../state/uploads.ts'
-import { framingOf, readBody } from './body.ts'
+import { continueIfAsked, framingOf, readBody } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { requestFacts } from './facts.ts'
 import { Exchange, type ForwardServices } from './forward.ts'
 import { protocolAnswer, respond, respondRaw, tooLargeAnswer } from './respond.ts'
+import { TURN_LIMITS, type TurnLimits, Turns } from './turns.ts'
 import { Upgrade, type UpgradeServices } from './upgrade.ts'
 
 /** Bodies that our own pages read (rule 7). */
 const PAGE_BODY_BYTES = 16 * 1024
-/** Silence in a body that is read whole before anything is decided by it. */
+/** For all of a body that is read whole before anything is decided by it. */
 const PAGE_BODY_MS = 30_000
 const GONE = Symbol('no whole body came')
 const STALLED_ANSWER = protocolAnswer(408, 'The body of this request stopped coming.')
@@ -39,6 +40,7 @@ export interface EngineServices extends ForwardServices, UpgradeServices {
   readonly sockets: Sockets
   readonly uploads: Uploads
   readonly audit: Audit | undefined
+  readonly turns?: TurnLimits | undefined
   /** A key was used: remembered, never on the request's path. */
   readonly keyUsed: (keyId: string, nowMs: number) => void
   readonly nowMs: () => number
@@ -54,6 +56,8 @@ export interface Engine {
 /** How a request walks: head -> facts -> decide -> page, upstream or refusal -> answer -> audit. HTTP and Upgrade alike. */
 export function createEngine(services: EngineServices): Engine {
   const { policy, pages, throttle, sessions, sockets, uploads, audit, nowMs, idleMs } = services
+  const handshakeMs = Math.min(services.handshakeMs, idleMs)
+  const turns = new Turns(services.turns ?? TURN_LIMITS, () => performance.now())
 
   /** What a decision says of who it was goes into throttle, sessions and last-used. */
   function note({ client, principal, failures }: Account, atMs: number): void {
@@ -153,14 +157,20 @@ export function createEngine(services: EngineServices): Engine {
       const status = response.headersSent ? { status: response.statusCode } : {}
       record(facts, decision.account, { event: 'request', ...status, bytes, ...(broken && { reason: broken }) })
     })
-    const { principal } = decision.account
-    if (principal && hasBody && !request.complete) {
+    const { principal, client } = decision.account
+    const name = principal?.keyId === undefined ? `address ${client}` : `key ${principal.keyId}`
+    const leave = turns.take(name, principal === undefined, exchange)
+    if (!leave) {
+      exchange.bytes = respond(request, response, CROWDED)
+      return
+    }
+    response.on('close', leave)
+    // Who waits for a turn, or sends a body still, must still be somebody when it reaches ComfyUI.
+    if (principal && (!exchange.started || (hasBody && !request.complete))) {
       const done = uploads.add(principal, () => exchange.abort())
-      request.once('end', done)
+      if (exchange.started) request.once('end', done)
       response.on('close', done)
     }
-    continueIfAsked(request, response)
-    exchange.start()
   }
 
   function fault(request: ClientRequest, response: ClientResponse, error: unknown): void {
@@ -193,7 +203,7 @@ export function createEngine(services: EngineServices): Engine {
   function join(facts: RequestFacts, decision: ForwardDecision, socket: Socket, key: string | undefined, head: Buffer) {
     const { principal } = decision.account
     let free: () => void = () => {}
-    const upgrade = new Upgrade(socket, facts, decision, services, ({ status, bytesDown }) => {
+    const upgrade = new Upgrade(socket, facts, decision, { ...services, handshakeMs }, ({ status, bytesDown }) => {
       free()
       const outcome = status === undefined ? { reason: 'client-left' } : { status }
       record(facts, decision.account, { event: 'request', ...outcome, bytes: bytesDown })
@@ -235,9 +245,10 @@ export function createEngine(services: EngineServices): Engine {
   }
 }
 
-function continueIfAsked(request: ClientRequest, response: ClientResponse): void {
-  if (request.headers.expect !== undefined && request.httpVersion !== '1.0') response.writeContinue()
-}
+const CROWDED: Answer = (() => {
+  const answer = protocolAnswer(503, 'Too many requests of this key or address wait for ComfyUI already.')
+  return { ...answer, headers: [...answer.headers, 'Retry-After', '1'] }
+})()
 
 const FAULT: Answer = {
   ...protocolAnswer(503, 'This server made a mistake of its own. Its owner finds it in the log.'),

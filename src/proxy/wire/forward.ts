@@ -3,10 +3,12 @@ import type { ForwardDecision, RequestFacts } from '../decide/facts.ts'
 import { responseHeaders } from '../decide/response-headers.ts'
 import type { Answer } from '../pages/answer.ts'
 import type { GatewayFault } from '../pages/waiting.ts'
-import { BodySource, dropRest, framingOf } from './body.ts'
+import { checkHead, headerOf, without } from './answer-head.ts'
+import { BodySource, continueIfAsked, dropRest, framingOf } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { IdLookout } from './ownership.ts'
 import { plainText, protocolAnswer, respond, tooLargeAnswer } from './respond.ts'
+import type { Guest } from './turns.ts'
 import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
 
 /** An index page longer than this passes as it is. */
@@ -16,8 +18,6 @@ const SMALL_BYTES = 16 * 1024
 const LEARN_BYTES = 256 * 1024
 /** Informational heads (1xx) before one answer: each of them restarts the clock that waits for it. */
 const MOST_INFORMATIONAL = 64
-/** Of a head, as RFC 9113 counts it: with 32 bytes more a field. A longer one would end the client's HTTP/2 connection. */
-const HEAD_LIST_BYTES = 60 * 1024
 
 /** Why a client did not get its answer whole. */
 export type Broken = 'client-left' | 'client-stalled' | 'upstream-cut' | 'access-ended'
@@ -39,7 +39,7 @@ export interface ForwardServices {
  * One exchange through undici's dispatch, streamed both ways (rule 12): the handler of one request, from its dispatch to the
  * last byte of its answer or the end of either side.
  */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements Dispatcher.DispatchHandler, Guest {
   readonly #request: ClientRequest
   readonly #response: ClientResponse
   readonly #facts: RequestFacts
@@ -64,6 +64,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   /** Bytes of answer body handed to the client. */
   bytes = 0
   broken: Broken | undefined
+  /** Its turn has come, and ComfyUI is asked. */
+  started = false
 
   constructor(
     request: ClientRequest,
@@ -79,7 +81,28 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#services = services
   }
 
+  get waitsForClient(): boolean {
+    return this.#readerTimer !== undefined || this.#ended || this.#body?.waits === true
+  }
+
+  get movedBytes(): number {
+    return this.bytes + (this.#body?.bytes ?? 0)
+  }
+
+  /** Cut; a body that nothing has been answered to yet is told so. */
+  evict(): void {
+    if (!this.#headed && this.#body?.waits) {
+      this.#body.stall()
+      return
+    }
+    this.broken = 'client-stalled'
+    this.clientGone()
+    this.#response.destroy()
+  }
+
   start(): void {
+    this.started = true
+    continueIfAsked(this.#request, this.#response)
     const { target, headers, body, response } = this.#decision
     const { method } = this.#facts
     const options = {
@@ -310,27 +333,4 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
 function flushHead(exchange: Exchange): void {
   exchange.flush()
-}
-
-/** What the parser lets by, and nobody after us should have to read. */
-function checkHead(headers: readonly string[]): void {
-  let bytes = 0
-  for (const text of headers) bytes += text.length + 16
-  if (bytes > HEAD_LIST_BYTES) throw new Error('its head is too long')
-  const coding = headerOf(headers, 'transfer-encoding')
-  // `chunked` alone is taken off: what is under it would go on as if it were the body.
-  if (coding !== undefined && coding.trim().toLowerCase() !== 'chunked')
-    throw new Error('a coding that nobody asked for')
-}
-
-function without(headers: readonly string[], name: string): string[] {
-  return headers.flatMap((field, i) => (i % 2 === 1 || field.toLowerCase() === name ? [] : [field, headers[i + 1]!]))
-}
-
-function headerOf(headers: readonly string[], name: string): string | undefined {
-  for (let i = 0; i < headers.length; i += 2) {
-    const candidate = headers[i]!
-    if (candidate.length === name.length && candidate.toLowerCase() === name) return headers[i + 1]
-  }
-  return undefined
 }

@@ -1,0 +1,235 @@
+export interface TurnLimits {
+  /** Exchanges with ComfyUI at once: less than its pool has connections, so that our own questions find one. */
+  readonly running: number
+  /** Of one key or session's key. */
+  readonly perKey: number
+  /** Of all who came without a key (rule 7), and of one address among them. */
+  readonly open: number
+  readonly perAddress: number
+  /** Exchanges of one key or address that may wait; more are refused. */
+  readonly waiting: number
+  /** The same of all who came without a key. */
+  readonly openWaiting: number
+  /** Who stands in the way of others, and whose client took or sent less than STEADY_BYTES in this time, is cut. */
+  readonly patienceMs: number
+}
+
+export const TURN_LIMITS: TurnLimits = {
+  running: 240,
+  perKey: 128,
+  open: 96,
+  perAddress: 48,
+  waiting: 1_024,
+  openWaiting: 2_048,
+  patienceMs: 5_000,
+}
+
+const LOOK_MS = 500
+const STEADY_BYTES = 16 * 1024
+
+/** One exchange that wants to speak to ComfyUI. */
+export interface Guest {
+  /** Its turn has come. */
+  start(): void
+  /** It cannot go on because of its own client: who does not read, or does not send. */
+  readonly waitsForClient: boolean
+  /** Bytes of bodies that its client has taken or sent so far. */
+  readonly movedBytes: number
+  /** It made others wait for too long. */
+  evict(): void
+}
+
+/** What one key, or one address without a key, holds. */
+interface Party {
+  readonly name: string
+  readonly line: Line
+  readonly most: number
+  running: number
+  readonly waiting: Set<Ticket>
+}
+
+interface Ticket {
+  readonly guest: Guest
+  readonly party: Party
+  state: 'waiting' | 'running' | 'left'
+  /** Since when its client has kept it from going on, and what had moved by then. */
+  stillSinceMs: number | undefined
+  stillAtBytes: number
+}
+
+/** Those with a key, or those without. */
+interface Line {
+  readonly most: number
+  running: number
+  waiting: number
+  /** With somebody waiting; who had a turn goes to the end. */
+  readonly parties: Set<Party>
+}
+
+/**
+ * Rule 15: ComfyUI's connections are few (a reader that never reads holds one, and so does an upload that trickles), so they are
+ * shared out: to no key more than half, to those without a key less than half, to waiting parties in turn, whatever number of
+ * requests each has. Where somebody waits, the ones that stand still because of their own clients go. What is held in memory is
+ * bounded with them: a turn lasts until its client has taken the last byte.
+ */
+export class Turns {
+  readonly #limits: TurnLimits
+  readonly #nowMs: () => number
+  readonly #parties = new Map<string, Party>()
+  readonly #keyed: Line
+  readonly #open: Line
+  readonly #running = new Set<Ticket>()
+  #timer: NodeJS.Timeout | undefined
+  #starting = false
+
+  constructor(limits: TurnLimits, nowMs: () => number) {
+    this.#limits = limits
+    this.#nowMs = nowMs
+    this.#keyed = { most: limits.running, running: 0, waiting: 0, parties: new Set() }
+    this.#open = { most: limits.open, running: 0, waiting: 0, parties: new Set() }
+  }
+
+  /** Keys and addresses remembered: those with an exchange here. */
+  get size(): number {
+    return this.#parties.size
+  }
+
+  get waiting(): number {
+    return this.#keyed.waiting + this.#open.waiting
+  }
+
+  /**
+   * Starts the guest now or when its turn comes. `name`: of its key, or of its address where it came without one (`open`).
+   * The function given back is called once it is over, or no longer wanted; undefined: too many wait already, and this one
+   * is never started.
+   */
+  take(name: string, open: boolean, guest: Guest): (() => void) | undefined {
+    const party = this.#partyOf(name, open)
+    const ticket: Ticket = { guest, party, state: 'waiting', stillSinceMs: undefined, stillAtBytes: 0 }
+    if (party.waiting.size === 0 && this.#mayRun(party)) {
+      this.#run(ticket)
+    } else {
+      const { waiting, openWaiting } = this.#limits
+      if (party.waiting.size >= waiting || (party.line === this.#open && this.#open.waiting >= openWaiting)) {
+        this.#forget(party)
+        return undefined
+      }
+      party.waiting.add(ticket)
+      party.line.waiting++
+      party.line.parties.add(party)
+    }
+    return () => this.#leave(ticket)
+  }
+
+  #partyOf(name: string, open: boolean): Party {
+    const known = this.#parties.get(name)
+    if (known) return known
+    const { perKey, perAddress } = this.#limits
+    const [line, most] = open ? [this.#open, perAddress] : [this.#keyed, perKey]
+    const party: Party = { name, line, most, running: 0, waiting: new Set() }
+    this.#parties.set(name, party)
+    return party
+  }
+
+  #mayRun({ running, most, line }: Party): boolean {
+    return running < most && line.running < line.most && this.#running.size < this.#limits.running
+  }
+
+  #run(ticket: Ticket): void {
+    ticket.state = 'running'
+    ticket.party.running++
+    ticket.party.line.running++
+    this.#running.add(ticket)
+    this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref()
+    ticket.guest.start()
+  }
+
+  #leave(ticket: Ticket): void {
+    const { party, state } = ticket
+    if (state === 'left') return
+    ticket.state = 'left'
+    if (state === 'waiting') {
+      this.#unqueue(ticket)
+    } else {
+      party.running--
+      party.line.running--
+      this.#running.delete(ticket)
+    }
+    this.#forget(party)
+    if (this.waiting > 0) this.#next()
+  }
+
+  #unqueue(ticket: Ticket): void {
+    const { party } = ticket
+    party.waiting.delete(ticket)
+    party.line.waiting--
+    if (party.waiting.size === 0) party.line.parties.delete(party)
+  }
+
+  #forget(party: Party): void {
+    if (party.running === 0 && party.waiting.size === 0) this.#parties.delete(party.name)
+  }
+
+  /** Those who wait, party by party, as far as there is room. */
+  #next(): void {
+    if (this.#starting) return // a guest that failed at once: the loop that started it goes on
+    this.#starting = true
+    try {
+      let ticket = this.#first()
+      while (ticket) {
+        this.#unqueue(ticket)
+        this.#run(ticket)
+        ticket = this.#first()
+      }
+    } finally {
+      this.#starting = false
+    }
+  }
+
+  #first(): Ticket | undefined {
+    if (this.#running.size >= this.#limits.running) return undefined
+    for (const line of this.#keyed.running <= this.#open.running
+      ? [this.#keyed, this.#open]
+      : [this.#open, this.#keyed]) {
+      if (line.running >= line.most) continue
+      for (const party of line.parties) {
+        if (!this.#mayRun(party)) continue
+        line.parties.delete(party)
+        line.parties.add(party)
+        return party.waiting.values().next().value
+      }
+    }
+    return undefined
+  }
+
+  /** While somebody waits: whoever stands in the way without moving goes, the longest still first. */
+  #look(): void {
+    if (this.#running.size === 0) {
+      clearInterval(this.#timer)
+      this.#timer = undefined
+      return
+    }
+    const nowMs = this.#nowMs()
+    const still = [...this.#running].filter((ticket) => this.#isStill(ticket, nowMs) && this.#isInTheWay(ticket.party))
+    still.sort((a, b) => a.stillSinceMs! - b.stillSinceMs!)
+    for (const { guest } of still.slice(0, this.waiting)) guest.evict()
+  }
+
+  #isStill(ticket: Ticket, nowMs: number): boolean {
+    const { guest, stillAtBytes, stillSinceMs } = ticket
+    if (!guest.waitsForClient) {
+      ticket.stillSinceMs = undefined
+    } else if (stillSinceMs === undefined || guest.movedBytes - stillAtBytes >= STEADY_BYTES) {
+      ticket.stillSinceMs = nowMs
+      ticket.stillAtBytes = guest.movedBytes
+    } else {
+      return nowMs - stillSinceMs >= this.#limits.patienceMs
+    }
+    return false
+  }
+
+  #isInTheWay(party: Party): boolean {
+    if (this.#running.size >= this.#limits.running || party.waiting.size > 0) return true
+    return party.line.waiting > 0 && party.line.running >= party.line.most
+  }
+}

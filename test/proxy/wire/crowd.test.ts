@@ -1,0 +1,150 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { afterEach, expect, test } from 'vitest'
+import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
+import {
+  exchange,
+  get,
+  type RawRequest,
+  type RawUpstream,
+  rawClient,
+  rawUpstream,
+  startProxy,
+  type TestProxy,
+  USER,
+  VIEWER,
+} from './support.ts'
+
+const closers: (() => unknown)[] = []
+
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close()
+})
+
+const PIECE = Buffer.alloc(64 * 1024, 0x61)
+const BIG_BYTES = 1024 * PIECE.length
+
+/** As much as is read, and bodies to their end: what a ComfyUI does. */
+function answer({ head, socket }: RawRequest): void {
+  if (head.startsWith('POST ')) return
+  if (!/^GET \/(?:assets|view)/.test(head)) {
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    return
+  }
+  socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${BIG_BYTES}\r\n\r\n`)
+  const more = () => {
+    while (!socket.destroyed && socket.write(PIECE));
+  }
+  socket.on('drain', more)
+  more()
+}
+
+async function serve(turns: TurnLimits): Promise<{ upstream: RawUpstream; proxy: TestProxy }> {
+  const upstream = await rawUpstream(answer)
+  const proxy = await startProxy(upstream.url, { turns })
+  closers.push(
+    () => upstream.close(),
+    () => proxy.close(),
+  )
+  return { upstream, proxy }
+}
+
+/** Asks from this address of loopback's, and never reads. */
+async function deaf(port: number, request: string, localAddress = '127.0.0.2'): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress })
+  socket.on('error', () => {})
+  closers.push(() => socket.destroy())
+  await once(socket, 'connect')
+  socket.write(request)
+  return socket.pause()
+}
+
+const open = 'GET /assets/big.js HTTP/1.1\r\nHost: localhost\r\n\r\n'
+const withKey = (line: string, key: string, more = '') =>
+  `${line} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${key}\r\n${more}\r\n`
+const polite = (port: number) => exchange(port, get('/prompt', 'Connection: close\r\n'))
+
+const FEW: TurnLimits = { ...TURN_LIMITS, running: 12, perKey: 6, open: 4, perAddress: 3, waiting: 8, openWaiting: 16 }
+
+test('readers without a key that never read hold nobody with a key up', async () => {
+  const { proxy, upstream } = await serve({ ...FEW, patienceMs: 600_000 })
+  for (let i = 0; i < 20; i++) await deaf(proxy.port, open, `127.0.0.${2 + (i % 8)}`)
+  await upstream.request(FEW.open - 1)
+  expect(await polite(proxy.port)).toMatch(/^HTTP\/1\.1 200 /)
+  expect(upstream.requests.filter(({ head }) => head.startsWith('GET /assets'))).toHaveLength(FEW.open)
+})
+
+test('one connection that pipelines holds no more than its address may', async () => {
+  const { proxy, upstream } = await serve({ ...FEW, openWaiting: 1_000, waiting: 1_000, patienceMs: 600_000 })
+  await deaf(proxy.port, open.repeat(900))
+  await upstream.request(FEW.perAddress - 1)
+  expect(await polite(proxy.port)).toMatch(/^HTTP\/1\.1 200 /)
+  expect(upstream.requests.filter(({ head }) => head.startsWith('GET /assets'))).toHaveLength(FEW.perAddress)
+})
+
+test("one key's readers and uploads that trickle hold no other key up", async () => {
+  const { proxy, upstream } = await serve({ ...FEW, patienceMs: 500 })
+  for (let i = 0; i < 6; i++) await deaf(proxy.port, withKey('GET /view?filename=a.png', VIEWER))
+  for (let i = 0; i < 6; i++)
+    await deaf(proxy.port, `${withKey('POST /upload/image', USER, 'Content-Length: 99\r\n')}a`)
+  await upstream.request(11)
+  // Every connection is taken: the next goes to whoever else waits, as soon as the stillest has been cut
+  expect(await polite(proxy.port)).toMatch(/^HTTP\/1\.1 200 /)
+})
+
+test('an upload that trickles while others wait is 408, and ComfyUI never sees its end', async () => {
+  const { proxy, upstream } = await serve({ ...FEW, perKey: 1, patienceMs: 500 })
+  const slow = await deaf(proxy.port, `${withKey('POST /upload/image', USER, 'Content-Length: 99\r\n')}a`)
+  const { socket } = await upstream.request(0)
+  const next = exchange(proxy.port, withKey('GET /prompt', USER, 'Connection: close\r\n'))
+  const cut = once(socket, 'close')
+  let text = ''
+  slow.on('data', (chunk) => {
+    text += chunk
+  })
+  slow.resume()
+  expect(await next).toMatch(/^HTTP\/1\.1 200 /)
+  await cut
+  while (!text.includes('\r\n\r\n')) await once(slow, 'data')
+  expect(text).toMatch(/^HTTP\/1\.1 408 /)
+})
+
+test('a reader that stands still while its own key waits is cut, never ended as if it were whole', async () => {
+  const { proxy, upstream } = await serve({ ...FEW, perKey: 1, patienceMs: 500 })
+  const slow = await deaf(proxy.port, withKey('GET /view?filename=a.png', VIEWER))
+  await upstream.request(0)
+  expect(await exchange(proxy.port, withKey('GET /prompt', VIEWER, 'Connection: close\r\n'))).toMatch(
+    /^HTTP\/1\.1 200 /,
+  )
+  let bytes = 0
+  slow.on('data', (chunk) => {
+    bytes += chunk.length
+  })
+  slow.resume()
+  await once(slow, 'close')
+  expect(bytes).toBeLessThan(BIG_BYTES)
+})
+
+test('too many that wait are told so at once, with a time to come again', async () => {
+  const { proxy, upstream } = await serve({ ...FEW, perKey: 1, waiting: 2, patienceMs: 60_000 })
+  await deaf(proxy.port, withKey('GET /view?filename=a.png', VIEWER))
+  await upstream.request(0)
+  await deaf(proxy.port, withKey('GET /view?filename=b.png', VIEWER).repeat(2))
+  const text = await exchange(proxy.port, withKey('GET /prompt', VIEWER, 'Connection: close\r\n'))
+  expect(text).toMatch(/^HTTP\/1\.1 503 /)
+  expect(text).toMatch(/\r\nRetry-After: 1\r\n/)
+  expect(upstream.requests).toHaveLength(1)
+})
+
+test('a key that dies while its requests wait takes them along', async () => {
+  const { proxy, upstream } = await serve({ ...FEW, perKey: 1, patienceMs: 60_000 })
+  await deaf(proxy.port, withKey('GET /view?filename=a.png', VIEWER))
+  await upstream.request(0)
+  const page = 'GET /auth_login.html HTTP/1.1\r\nHost: localhost\r\n\r\n'
+  const client = await rawClient(proxy.port, page + withKey('GET /system_stats', VIEWER))
+  await client.until(/<\/html>/) // whoever answers the first has read the second, which came with it
+  proxy.keys.revoke('viewer')
+  expect(await client.ended()).toMatch(/<\/html>\s*$/)
+  expect(await polite(proxy.port)).toMatch(/^HTTP\/1\.1 200 /)
+  expect(upstream.requests.map(({ head }) => head.split(' ')[1])).toEqual(['/view?filename=a.png', '/prompt'])
+})
