@@ -1,43 +1,20 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { makeKey } from '../../src/keys/format.ts'
 import { createSim } from '../../src/sim/sim.ts'
 import { runCli, startCli, temporaryFolder } from '../support/cli.ts'
+import { leaks, overheard } from '../support/secrets.ts'
 import { basic, subprotocol } from './generator/identity.ts'
 
 /** As `openssl rand -base64 32` makes them, and as people do. */
 const FREE = 'q7+Zk/3nP0w9yT6uVbXcRdEfGhIjKlMnOpQrStUvWx4='
 const OURS = 'an old pass phrase of ours'
 const WRONG = 'comfy-typed-with-one-letter-too-few'
-
-/** The forms in which a secret could stand in a text: raw, percent-encoded, hex, base64 at any offset and base64url. */
-function formsOf(secret: string): string[] {
-  const base64 = [0, 1, 2].map((offset) => {
-    const text = Buffer.concat([Buffer.alloc(offset), Buffer.from(secret)]).toString('base64')
-    return text.slice(offset === 0 ? 0 : 4).replace(/.{0,3}=*$/, '')
-  })
-  const url = base64.map((text) => text.replaceAll('+', '-').replaceAll('/', '_'))
-  const encoded = [encodeURIComponent(secret), encodeURIComponent(secret).toLowerCase(), secret.replaceAll(' ', '+')]
-  return [...new Set([secret, ...encoded, ...base64, ...url, Buffer.from(secret).toString('hex')])]
-}
-
-function leaks(texts: Readonly<Record<string, string>>, secrets: Readonly<Record<string, string>>): string[] {
-  const places: string[] = []
-  for (const [place, text] of Object.entries(texts)) {
-    for (const [name, secret] of Object.entries(secrets)) {
-      const form = formsOf(secret).find((candidate) => text.includes(candidate))
-      if (form !== undefined)
-        places.push(
-          `${name} in ${place}: ${text.slice(Math.max(0, text.indexOf(form) - 80), text.indexOf(form) + form.length + 20)}`,
-        )
-    }
-  }
-  return places
-}
 
 /** Sends bytes and gives what came back before the connection ended or fell silent. */
 async function knock(port: number, text: string): Promise<string> {
@@ -58,6 +35,27 @@ test('the forms are found in whatever stands around them', () => {
   }
   expect(leaks({ text: `x=${encodeURIComponent(FREE)}` }, { FREE })).toHaveLength(1)
   expect(leaks({ text: 'nothing' }, { FREE })).toEqual([])
+})
+
+test('what any test has comfy-auth say is looked through: a run that tells a secret is found out', async () => {
+  const folder = temporaryFolder()
+  mkdirSync(join(folder, 'bin'))
+  const script = join(folder, 'bin', 'run.js')
+  writeFileSync(
+    script,
+    `require('node:fs').writeFileSync(process.argv[4], 'token ' + process.env.TOKEN)
+    process.stdout.write('key ' + process.argv[6].slice(0, 20))
+    process.stderr.write(process.argv[6].slice(20) + ' free ' + encodeURIComponent(process.env.COMFYUI_API_KEY))
+    process.stdout.write(process.argv[6].slice(20))`,
+  )
+  const log = join(folder, 'audit.log')
+  const env = { TOKEN: `comfyt_${'a1'.repeat(22)}`, COMFYUI_API_KEY: FREE }
+  await runCli(['serve', '--audit-log', log, '--api-key', makeKey()], { script, env })
+  expect(overheard().map((text) => text.split(':')[0])).toEqual([
+    'a secret of ours in stdout of comfy-auth serve --audit-log',
+    'a key in stderr of comfy-auth serve --audit-log',
+    'a secret of ours in a log of comfy-auth serve --audit-log',
+  ])
 })
 
 test('no secret of a run stands in a log, an error, an answer, a file or the process list', {
