@@ -44,6 +44,24 @@ test.for(['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/**/*.
   },
 )
 
+describe('the sixteen rules of docs/security.md', () => {
+  const sections = readFileSync('docs/security.md', 'utf8').split(/^## /m)
+  const rules = sections.filter((section) => /^\d+\. /.test(section))
+  const testsOf = (section: string) => [...section.matchAll(/`(test\/[^`]+)`/g)].map(([, file]) => file!)
+
+  test('stand in their order, each with what earned it', () => {
+    expect(rules.map((rule) => Number.parseInt(rule, 10))).toEqual(Array.from({ length: 16 }, (_, i) => i + 1))
+    for (const rule of rules) expect(rule).toMatch(/^\*Earned by\* /m)
+  })
+
+  test('name the tests that hold them, and every test of security is named', () => {
+    for (const rule of rules) expect(testsOf(rule.split('*Held by*')[1] ?? ''), rule.slice(0, 20)).not.toEqual([])
+    const named = sections.flatMap(testsOf)
+    expect(named.filter((file) => !existsSync(file))).toEqual([])
+    expect(globSync('test/security/*.test.ts').filter((file) => !named.includes(file))).toEqual([])
+  })
+})
+
 test("the tables of docs/serve.md hold serve's flags, each once, and no other", () => {
   const rows = readFileSync('docs/serve.md', 'utf8').match(/^\| `--[^|]*/gm) ?? []
   const told = rows.flatMap((row) => [...row.matchAll(/`--([a-z-]+)/g)].map(([, name]) => name))
