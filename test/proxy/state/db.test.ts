@@ -1,12 +1,10 @@
-import { mkdtempSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { ComfyAuthError } from '../../../src/errors.ts'
 import { openServeDb } from '../../../src/proxy/state/db.ts'
-
-const folder = () => mkdtempSync(join(tmpdir(), 'serve-db-'))
+import { temporaryFolder as folder } from '../../support/cli.ts'
 
 function failure(path: string): ComfyAuthError {
   try {

@@ -1,11 +1,10 @@
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { openServeDb } from '../../../src/proxy/state/db.ts'
 import { createPrompts } from '../../../src/proxy/state/prompts.ts'
+import { temporaryFolder } from '../../support/cli.ts'
 
-const path = () => join(mkdtempSync(join(tmpdir(), 'prompts-')), 'serve.db')
+const path = () => join(temporaryFolder(), 'serve.db')
 
 test('a prompt is its poster’s, at once and over a restart', () => {
   const file = path()

@@ -1,10 +1,10 @@
-import { mkdtempSync, readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
 import { digestOf } from '../../../src/keys/digest.ts'
 import { openServeDb, type ServeDb } from '../../../src/proxy/state/db.ts'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '../../../src/proxy/state/sessions.ts'
+import { temporaryFolder } from '../../support/cli.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
@@ -14,7 +14,7 @@ afterEach(() => {
 })
 
 function file(): string {
-  return join(mkdtempSync(join(tmpdir(), 'sessions-')), 'serve.db')
+  return join(temporaryFolder(), 'serve.db')
 }
 
 function database(path = ':memory:'): ServeDb {
