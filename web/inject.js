@@ -8,11 +8,13 @@
   // Stands beside the entry (login.js puts both there and takes both away): alone it means that somebody
   // removed the entry by hand, which is a way to log out.
   const MARK = 'comfyui_api_key_kept'
+  // The id of the key that this tab's page was for.
+  const KEY_OF_TAB = 'comfyui_api_key_id'
   // The frontend writes its drafts half a second after a change; they must be there after the next login.
   const DRAFTS_MS = 1000
   const BETWEEN_PROBES_MS = 3000
 
-  const wayOut = document.currentScript?.dataset.wayOut !== 'off'
+  const { key, wayOut } = document.currentScript?.dataset ?? {}
   const tabs = 'BroadcastChannel' in window ? new BroadcastChannel(`comfy-auth${BASE}`) : undefined
   const nativeFetch = window.fetch.bind(window)
 
@@ -35,6 +37,19 @@
     history.replaceState(history.state, '', location.pathname + search + location.hash)
   }
   quietly(dropKey)
+
+  /**
+   * Another key in this tab: a socket under the clientId of the one before is refused for a minute, and would be told of
+   * that one's prompts. Without it the page gets a new one; the same key keeps it, and sees what it runs go on.
+   */
+  const changeHands = () => {
+    const before = sessionStorage.getItem(KEY_OF_TAB)
+    sessionStorage.setItem(KEY_OF_TAB, key)
+    if (before === null || before === key) return
+    if (window.name === sessionStorage.getItem('clientId')) window.name = ''
+    sessionStorage.removeItem('clientId')
+  }
+  if (key) quietly(changeHands)
 
   const token = () => {
     for (const store of stores()) {
@@ -311,7 +326,7 @@
   }
 
   const showWayOut = () => {
-    if (!wayOut) {
+    if (wayOut === 'off') {
       if (host) show(undefined, false)
       return
     }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { readPackageText } from '../../files/package.ts'
 import type { RequestFacts } from '../decide/facts.ts'
 import { type Answer, OWN_HEADERS } from './answer.ts'
+import { escapeHtml } from './document.ts'
 
 /** An index page longer than this passes as it is (rule 12). */
 export const MAX_INDEX_BYTES = 2 * 1024 * 1024
@@ -34,7 +35,12 @@ export function createInjectScript(): (facts: RequestFacts) => Answer {
 export function injectIndex(
   html: Uint8Array,
   upstreamHeaders: readonly string[],
-  options: { readonly wayOut: boolean; readonly basePath: string },
+  options: {
+    readonly wayOut: boolean
+    readonly basePath: string
+    /** Whose page it is, where the browser may keep it: no secret. */
+    readonly keyId?: string | undefined
+  },
 ): Buffer | undefined {
   if (html.length > MAX_INDEX_BYTES) return undefined
   if (headerOf(upstreamHeaders, 'content-type')?.toLowerCase().startsWith('text/html') !== true) return undefined
@@ -48,7 +54,8 @@ export function injectIndex(
   if (allowed === 'no') return undefined
   const nonce = allowed === 'yes' ? '' : ` nonce="${allowed.nonce}"`
   const wayOut = options.wayOut ? '' : ' data-way-out="off"'
-  const tag = `<script src="${options.basePath}${INJECT_PATH}"${nonce}${wayOut}></script>`
+  const key = options.keyId === undefined ? '' : ` data-key="${escapeHtml(options.keyId)}"`
+  const tag = `<script src="${options.basePath}${INJECT_PATH}"${nonce}${key}${wayOut}></script>`
   const at = insertionPoint(page)
   return Buffer.from(page.slice(0, at) + tag + page.slice(at), 'latin1')
 }

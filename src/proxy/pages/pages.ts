@@ -23,8 +23,8 @@ export interface Pages {
   refusal(decision: RefuseDecision, facts: RequestFacts): Answer
   waiting(facts: RequestFacts): Answer
   badGateway(facts: RequestFacts, fault: GatewayFault): Answer
-  /** The index page with our script in it; undefined: it passes as it is. */
-  injectIndex(html: Uint8Array, upstreamHeaders: readonly string[]): Buffer | undefined
+  /** The index page with our script in it, for the holder of this key; undefined: it passes as it is. */
+  injectIndex(html: Uint8Array, upstreamHeaders: readonly string[], keyId: string | undefined): Buffer | undefined
 }
 
 export function createPages(deps: PagesDeps): Pages {
@@ -55,6 +55,11 @@ export function createPages(deps: PagesDeps): Pages {
       }
     },
     refusal: (decision, facts) => refusalAnswer(login, deps.policy, decision, facts),
-    injectIndex: (html, headers) => injectIndex(html, headers, { wayOut: deps.wayOut, basePath: deps.policy.basePath }),
+    injectIndex: (html, headers, keyId) =>
+      injectIndex(html, headers, {
+        wayOut: deps.wayOut,
+        basePath: deps.policy.basePath,
+        keyId: deps.storage === 'on' ? keyId : undefined,
+      }),
   }
 }

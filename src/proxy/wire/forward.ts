@@ -30,7 +30,7 @@ export interface ForwardServices {
   readonly maxUploadBytes: number | undefined
   readonly waiting: (facts: RequestFacts) => Answer
   readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
-  readonly injectIndex: (html: Buffer, headers: readonly string[]) => Buffer | undefined
+  readonly injectIndex: (html: Buffer, headers: readonly string[], keyId: string | undefined) => Buffer | undefined
   /** Rule 8: whose prompt this is now. The answer goes out once that is settled, so that its reader may stop it at once. */
   readonly learnPrompt: (answer: Buffer, decision: ForwardDecision, newId: boolean) => Promise<void>
 }
@@ -252,7 +252,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
       })
       return
     }
-    const page = this.#services.injectIndex(body, this.#rawHeaders)
+    const page = this.#services.injectIndex(body, this.#rawHeaders, this.#decision.account.principal?.keyId)
     this.#endWhole(page ?? body, page !== undefined)
   }
 

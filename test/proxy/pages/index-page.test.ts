@@ -28,6 +28,14 @@ test('the way out can be left out', () => {
   expect(inject('<head>', HTML, false)).toBe('<head><script src="/auth_inject.js" data-way-out="off"></script>')
 })
 
+test('the page says whose key it is for, unless the browser is to keep nothing', () => {
+  const of = (storage: 'on' | 'off', keyId?: string) =>
+    house({ storage }).pages.injectIndex(Buffer.from('<head>'), HTML, keyId)?.toString()
+  expect(of('on', '4Fw0nNpYqX7d')).toBe('<head><script src="/auth_inject.js" data-key="4Fw0nNpYqX7d"></script>')
+  expect(of('on')).toBe(`<head>${TAG}`)
+  expect(of('off', '4Fw0nNpYqX7d')).toBe(`<head>${TAG}`)
+})
+
 test.each([
   ['already injected', '<head><script src="/auth_inject.js"></script>', HTML],
   ['no HTML', '{}', ['Content-Type', 'application/json']],
