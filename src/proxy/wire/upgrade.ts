@@ -13,6 +13,8 @@ export interface UpgradeServices {
   readonly upstream: Upstream
   readonly relays: Relays
   readonly handshakeMs: number
+  /** Silence that ends an answer which is no 101. */
+  readonly idleMs: number
   readonly waiting: (facts: RequestFacts) => Answer
   readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
 }
@@ -149,6 +151,7 @@ export class Upgrade {
     const chunked = answer.headers['content-length'] === undefined && status !== 204 && status !== 304
     if (chunked) headers.push('Transfer-Encoding', 'chunked')
     this.#client.write(rawHead(status, answer.statusMessage!, headers))
+    answer.setTimeout(this.#services.idleMs, () => this.#client.destroy())
     answer.on('data', (chunk: Buffer) => {
       if (!this.#client.write(chunked ? chunkOf(chunk) : chunk)) answer.pause()
     })
