@@ -284,24 +284,37 @@
   // --- What can be seen of all this: a small way out, and a word when the session has ended ---
 
   const STYLE = `
-    :host { position: fixed; top: 4px; right: 46px; z-index: 1050; font: 13px/1.4 system-ui, sans-serif }
+    :host { position: fixed; top: 4px; right: 46px; z-index: 1050; font: 13px/1.4 Inter, system-ui, sans-serif }
     :host(.says) { top: 52px; right: auto; left: 50%; transform: translateX(-50%); max-width: 90vw }
     div { display: flex; align-items: center; gap: 12px; padding: 10px 14px; border-radius: 8px; color: #eceef3;
       background: #23252c; border: 1px solid #5a6070; box-shadow: 0 6px 20px #0008 }
     a { color: #b9b4ff; font-weight: 600 }
-    button { display: grid; place-items: center; width: 28px; height: 28px; padding: 0; color: #7a8190; background: none;
-      border: 0; border-radius: 6px; cursor: pointer }
+    /* In the page's own text colour, which follows its palettes. */
+    button { display: flex; align-items: center; gap: 6px; height: 28px; padding: 0 6px; color: var(--fg-color, inherit);
+      background: none; border: 0; border-radius: 6px; font: inherit; white-space: nowrap; cursor: pointer }
     button:hover { color: #fff; background: #4f46c8 }
+    @media (max-width: 720px) { span { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%) } }
     :is(a, button):focus-visible { outline: 2px solid #a39cff; outline-offset: 1px }
     svg { width: 16px; fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linecap: round; stroke-linejoin: round }`
+
+  /** Of ComfyUI's tab strip, left of its user button: with many tabs its + would lie under the way out. */
+  const ROOM = `
+    [data-testid='integrated-tab-bar-actions'] { padding-left: 100px !important }
+    @media (max-width: 720px) { [data-testid='integrated-tab-bar-actions'] { padding-left: 40px !important } }`
+
+  /** Not a style element: the page's CSP need not allow it. */
+  const sheetOf = (text) => {
+    const sheet = new CSSStyleSheet()
+    sheet.replaceSync(text)
+    return sheet
+  }
 
   let host
   const show = (element, says) => {
     if (!host) {
       host = document.createElement('comfy-auth')
-      const sheet = new CSSStyleSheet() // not a style element: the page's CSP need not allow it
-      sheet.replaceSync(STYLE)
-      host.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheet]
+      host.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheetOf(STYLE)]
+      if (wayOut !== 'off') document.adoptedStyleSheets.push(sheetOf(ROOM))
     }
     host.className = says ? 'says' : ''
     host.shadowRoot.replaceChildren(...(element ? [element] : []))
@@ -331,16 +344,16 @@
       return
     }
     const button = document.createElement('button')
+    const text = document.createElement('span')
+    text.textContent = button.title = 'Log out'
     button.type = 'button'
-    button.title = 'Log out'
-    button.setAttribute('aria-label', 'Log out')
     const icon = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
     icon.setAttribute('viewBox', '0 0 16 16')
     icon.setAttribute('aria-hidden', 'true')
     const path = document.createElementNS(icon.namespaceURI, 'path')
     path.setAttribute('d', 'M6 2.5H3.5v11H6M6.5 8h7M11 5l3 3-3 3')
     icon.append(path)
-    button.append(icon)
+    button.append(icon, text)
     button.addEventListener('click', () => {
       logOut().catch((error) => {
         say(error instanceof TypeError ? 'The server cannot be reached.' : error.message)

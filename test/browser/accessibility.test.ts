@@ -39,6 +39,7 @@ describe.skipIf(!hasChromium)('accessibility, by axe-core', () => {
         await page.getByText('This key was not accepted').waitFor()
       },
     ],
+    ['replaced', async (page) => void (await page.goto(`${house.url}/auth_login.html?notice=replaced`))],
     ['logged-out', async (page) => void (await page.goto(`${house.url}/auth_login.html?notice=logged-out`))],
     [
       'logout-question',
@@ -97,9 +98,10 @@ describe.skipIf(!hasChromium)('accessibility, by axe-core', () => {
             body: JSON.stringify({ api_key: 'guess ${i}' }) })`)
         }
         await logIn(page, GUESS)
-        await page.getByText('Too many wrong keys').waitFor()
+        await page.getByRole('alert').getByText('Too many wrong keys').waitFor()
       },
     ],
+    ['waits', async (page) => void (await page.goto(`${house.url}/auth_login.html`))],
   ]
 
   test('it would be seen', async () => {

@@ -46,6 +46,36 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
     expect(await person.cookies()).toEqual([])
   })
 
+  test('the way out is found: in words or by its sign, in the page’s own colour, and on nothing of the page', async () => {
+    await logIn(page, house.key)
+    await atWork(page)
+    await page.getByRole('button', { name: 'Log out' }).waitFor()
+    // ComfyUI's tab strip, as its page has it: its colours are a palette's.
+    await page.evaluate(`document.body.insertAdjacentHTML('beforeend', \`<div data-testid="integrated-tab-bar-actions"
+      style="position: fixed; top: 0; right: 0; display: flex; padding: 0 8px"><button style="width: 32px">user</button></div>\`)`)
+    const look = (): Promise<object> =>
+      page.evaluate(`(() => {
+        const button = document.querySelector('comfy-auth').shadowRoot.querySelector('button')
+        const { color } = getComputedStyle(button)
+        const text = button.querySelector('span').getBoundingClientRect()
+        const strip = document.querySelector('[data-testid]').getBoundingClientRect()
+        const { left, right, width, height } = button.getBoundingClientRect()
+        return { color, words: text.width > 20, small: Math.min(width, height), clear: left >= strip.left && right <= strip.right - 40 }
+      })()`)
+    for (const [width, words] of [
+      [1280, true],
+      [360, false],
+    ] as const) {
+      await page.setViewportSize({ width, height: 740 })
+      for (const colour of ['rgb(255, 255, 255)', 'rgb(34, 34, 34)']) {
+        await page.evaluate(`document.documentElement.style.setProperty('--fg-color', '${colour}')`)
+        expect(await look()).toEqual({ color: colour, words, small: 28, clear: true })
+      }
+    }
+    await page.evaluate("document.documentElement.style = ''; document.body.style.color = 'rgb(1, 2, 3)'")
+    expect(await look()).toMatchObject({ color: 'rgb(1, 2, 3)' })
+  })
+
   test('the entry removed from storage by hand, as the guide has it, logs out with the next request', async () => {
     await logIn(page, house.key, { remember: true })
     await atWork(page)
