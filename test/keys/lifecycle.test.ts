@@ -304,8 +304,8 @@ test('an output file that is one of our own is refused, by whatever path', async
   symlinkSync(home, link)
   mkdirSync(join(home, 'folder'))
   const own = [
-    ...['keyring.json', 'keyring.lock', 'profiles.json', 'serve.db', 'serve.db-wal', 'queue.db', 'audit.log'].map(
-      (name) => join(home, name),
+    ...['keyring.json', 'keyring.lock', 'profiles.json', 'serve.db', 'serve.db-wal', 'queue.db'].map((name) =>
+      join(home, name),
     ),
     join(home, 'folder', '..', 'serve.db'),
     join(link, 'profiles.json'),
