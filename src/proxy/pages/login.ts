@@ -49,7 +49,7 @@ export function createLoginPages(deps: LoginDeps): LoginPages {
 }
 
 const REPLACED =
-  'Another login took the place of yours in this browser, so nothing more was sent. Log in again to go on as yourself. If it was not you, a page on another port of this host did it.'
+  'Another login took the place of yours in this browser. Log in again to go on as yourself. If it was not you, a page on another port of this host did it.'
 
 function loginPage({ policy }: LoginDeps, document: Document, { account }: PageDecision, facts: RequestFacts): Answer {
   if (queryValue(facts, 'logout') === 'true') {
