@@ -24,6 +24,7 @@ export async function listenAll(
   const limits = {
     ...SERVER_LIMITS,
     headMs: options.headMs ?? SERVER_LIMITS.headMs,
+    idleMs: options.idleMs ?? SERVER_LIMITS.idleMs,
     connections: options.maxConnections ?? SERVER_LIMITS.connections,
     connectionsPerAddress: options.maxConnectionsPerAddress ?? SERVER_LIMITS.connectionsPerAddress,
   }

@@ -56,9 +56,41 @@ function ask2(
   })
 }
 
-export const FRAME = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, continuation: 9 } as const
+export const FRAME = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  push: 5,
+  ping: 6,
+  goaway: 7,
+  window: 8,
+  continuation: 9,
+} as const
 export const END_STREAM = 1
+export const ACK = 1
 export const END_HEADERS = 4
+export const PADDED = 8
+export const PRIORITY = 32
+
+/** RFC 9113, section 7, by number. */
+export const CODES = [
+  'NO_ERROR',
+  'PROTOCOL_ERROR',
+  'INTERNAL_ERROR',
+  'FLOW_CONTROL_ERROR',
+  'SETTINGS_TIMEOUT',
+  'STREAM_CLOSED',
+  'FRAME_SIZE_ERROR',
+  'REFUSED_STREAM',
+  'CANCEL',
+  'COMPRESSION_ERROR',
+  'CONNECT_ERROR',
+  'ENHANCE_YOUR_CALM',
+  'INADEQUATE_SECURITY',
+  'HTTP_1_1_REQUIRED',
+] as const
 
 export interface Frame {
   readonly type: number
@@ -77,7 +109,11 @@ export interface Raw2 {
   closed(): Promise<void>
 }
 
-export async function raw2(port: number): Promise<Raw2> {
+/** RFC 9113, section 3.4, without the SETTINGS that follow it. */
+export const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
+
+/** `preface: false` leaves it to the test, the SETTINGS too. */
+export async function raw2(port: number, { preface = true } = {}): Promise<Raw2> {
   const socket = connectTls({ host: '127.0.0.1', port, ALPNProtocols: ['h2'], rejectUnauthorized: false })
   const frames: Frame[] = []
   const waiting: (() => void)[] = []
@@ -112,8 +148,10 @@ export async function raw2(port: number): Promise<Raw2> {
     head.writeUInt32BE(stream, 5)
     if (!closed) socket.write(Buffer.concat([head, payload]))
   }
-  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
-  send(FRAME.settings, 0, 0)
+  if (preface) {
+    socket.write(PREFACE)
+    send(FRAME.settings, 0, 0)
+  }
   return {
     socket,
     frames,

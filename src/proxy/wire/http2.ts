@@ -8,21 +8,17 @@ import {
 } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
 import type { ClientConnection, ClientRequest, ClientResponse, Framing } from './client.ts'
+import { type SessionLimits, TendedSession } from './http2-session.ts'
 import { protocolAnswer, respond } from './respond.ts'
 
-export interface Http2Limits {
+export interface Http2Limits extends SessionLimits {
   readonly headBytes: number
-  /** The first request's head has to be whole within this. */
-  readonly headMs: number
-  /** A connection without a stream is closed after this much silence. */
-  readonly keepAliveMs: number
 }
 
 export interface Http2Options {
   readonly limits: Http2Limits
   /** name, value: on every answer. */
   readonly always: readonly string[]
-  readonly nowMs: () => number
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
 }
 
@@ -36,18 +32,18 @@ export interface Http2Door {
 }
 
 /**
- * Rule 15's limits of HTTP/2. A client that resets more streams than this (rapid reset, CVE-2023-44487) loses its connection:
- * Node 22 has no option for it. nghttp2 itself bounds CONTINUATION frames (CVE-2024-28182), and pings and settings that wait for their acknowledgement.
+ * Rule 15's limits of HTTP/2; resets are counted in http2-session.ts. nghttp2 itself bounds CONTINUATION frames (CVE-2024-28182),
+ * and pings and settings that wait for their acknowledgement.
  */
 const STREAMS = 100
-const RESETS_AT_ONCE = 500
-const RESETS_A_SECOND = 50
 const STREAM_WINDOW = 1024 * 1024
 const CONNECTION_WINDOW = 2 * 1024 * 1024
+/** How often heads, silence and idleness are looked at. */
+const LOOK_MS = 1_000
 
 /** Serves HTTP/2 on connections that a TLS listener hands over. */
-export function createHttp2({ limits, always, nowMs, onRequest }: Http2Options): Http2Door {
-  const sessions = new Set<ServerHttp2Session>()
+export function createHttp2({ limits, always, onRequest }: Http2Options): Http2Door {
+  const sessions = new Map<ServerHttp2Session, TendedSession>()
   const server: Http2Server = createServer({
     settings: {
       maxConcurrentStreams: STREAMS,
@@ -61,35 +57,20 @@ export function createHttp2({ limits, always, nowMs, onRequest }: Http2Options):
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
   })
+  let looking: NodeJS.Timeout | undefined
+  const look = () => {
+    for (const tended of sessions.values()) tended.look()
+  }
   server.on('session', (session) => {
-    sessions.add(session)
-    const first = setTimeout(() => session.destroy(), limits.headMs)
-    let open = 0
-    let resets = 0
-    let lastMs = nowMs()
-    const onReset = () => {
-      const now = nowMs()
-      const forgiven = (Math.max(0, now - lastMs) / 1_000) * RESETS_A_SECOND
-      resets = Math.max(0, resets - forgiven) + 1
-      lastMs = now
-      if (resets > RESETS_AT_ONCE) session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
-    }
+    sessions.set(session, new TendedSession(session, limits, () => performance.now()))
+    looking ??= setInterval(look, LOOK_MS).unref()
     session.setLocalWindowSize(CONNECTION_WINDOW)
-    session.setTimeout(limits.keepAliveMs, () => {
-      if (open === 0) session.close()
-    })
     session.on('error', () => session.destroy())
-    session.on('stream', (stream) => {
-      clearTimeout(first)
-      open += 1
-      stream.once('aborted', onReset)
-      stream.once('close', () => {
-        open -= 1
-      })
-    })
     session.once('close', () => {
-      clearTimeout(first)
       sessions.delete(session)
+      if (sessions.size > 0) return
+      clearInterval(looking)
+      looking = undefined
     })
   })
   server.on('sessionError', () => {})
@@ -105,10 +86,10 @@ export function createHttp2({ limits, always, nowMs, onRequest }: Http2Options):
   return {
     accept: (socket) => void server.emit('connection', socket),
     drain() {
-      for (const session of sessions) session.close()
+      for (const session of sessions.keys()) session.close()
     },
     cut() {
-      for (const session of sessions) session.destroy()
+      for (const session of sessions.keys()) session.destroy()
     },
   }
 }

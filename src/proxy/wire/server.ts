@@ -6,13 +6,15 @@ import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
 import { endRaw, protocolAnswer, respond, respondRaw } from './respond.ts'
-import { divertHttp2, secureContext, type TlsPair } from './tls.ts'
+import { type Connections, divertHttp2, secureContext, type TlsPair, watchHandshakes } from './tls.ts'
 
 export interface ServerLimits {
   readonly headBytes: number
   /** A head has to be whole within this; looked at every second. */
   readonly headMs: number
   readonly keepAliveMs: number
+  /** How long an answer waits for its reader. */
+  readonly idleMs: number
   readonly connections: number
   /** From one address; not counted for loopback and trusted proxies. */
   readonly connectionsPerAddress: number
@@ -22,6 +24,7 @@ export const SERVER_LIMITS: ServerLimits = {
   headBytes: 32 * 1024,
   headMs: 10_000,
   keepAliveMs: 75_000,
+  idleMs: 300_000,
   connections: 20_000,
   connectionsPerAddress: 512,
 }
@@ -110,16 +113,11 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   countByAddress(server, limits.connectionsPerAddress, options.isUncounted)
 
   let http2: Http2Door | undefined
-  const sockets = new Set<Socket>()
+  let connections: Connections | undefined
   if (tls) {
-    http2 = createHttp2({ limits, always, nowMs, onRequest: options.onRequest })
+    http2 = createHttp2({ limits, always, onRequest: options.onRequest })
     divertHttp2(server as TlsServer, http2.accept)
-    server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
-    // node:http knows neither the connections of HTTP/2 nor those that have not finished their handshake.
-    server.on('connection', (socket: Socket) => {
-      sockets.add(socket)
-      socket.once('close', () => sockets.delete(socket))
-    })
+    connections = watchHandshakes(server as TlsServer, (socket) => respondRaw(socket, PLAIN_TO_TLS, nowMs()))
   }
 
   // `Expect: 100-continue` is answered by whoever reads the body, after the decision.
@@ -162,7 +160,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
       const deadline = setTimeout(() => {
         server.closeAllConnections()
         http2?.cut()
-        for (const socket of sockets) socket.destroy()
+        connections?.cut()
       }, drainMs)
       await closed
       clearInterval(idle)
@@ -170,6 +168,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     },
   }
 }
+
+const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')
 
 function parserAnswer(code: string) {
   if (code === 'HPE_HEADER_OVERFLOW') return protocolAnswer(431, 'The head of this request is longer than 32 KiB.')

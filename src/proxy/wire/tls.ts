@@ -1,6 +1,7 @@
 import { constants } from 'node:crypto'
 import type { Server } from 'node:https'
-import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
+import { createSecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls'
 
 /** PEM: the certificate with its chain, and its private key. */
 export interface TlsPair {
@@ -21,12 +22,25 @@ const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
+/**
+ * Mozilla's too, with the hybrid of ML-KEM where OpenSSL has it (3.5). The groups that are left out cost a server more than its
+ * client, the finite fields above all (D(HE)at, CVE-2002-20001).
+ */
+const CURVES = ['X25519MLKEM768:X25519:P-256:P-384', 'X25519:P-256:P-384'].find((ecdhCurve) => {
+  try {
+    return createSecureContext({ ecdhCurve })
+  } catch {
+    return false // an OpenSSL that does not know one of them
+  }
+})
+
 export function secureContext({ cert, key }: TlsPair): SecureContextOptions {
   return {
     cert,
     key,
     minVersion: 'TLSv1.2',
     ciphers: CIPHERS,
+    ecdhCurve: CURVES,
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
   }
 }
@@ -42,4 +56,33 @@ export function divertHttp2(server: Server, accept: (socket: TLSSocket) => void)
     if (socket.alpnProtocol === 'h2') accept(socket)
     else for (const listener of http1) listener.call(server, socket)
   })
+}
+
+/** Whoever speaks plain HTTP to a port of TLS, as OpenSSL knows it by its first bytes. */
+const PLAIN_HTTP: ReadonlySet<string | undefined> = new Set(['ERR_SSL_HTTP_REQUEST', 'ERR_SSL_HTTPS_PROXY_REQUEST'])
+
+export interface Connections {
+  /** Cuts all of them: node:http knows neither those of HTTP/2 nor those that have not finished their handshake. */
+  cut(): void
+}
+
+/** Cuts a connection whose handshake fails, but hands its bare socket to `tellPlain` where it spoke plain HTTP. */
+export function watchHandshakes(server: Server, tellPlain: (socket: Socket) => void): Connections {
+  const sockets = new Map<string, Socket>()
+  const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`
+  server.on('connection', (socket: Socket) => {
+    const peer = peerOf(socket)
+    sockets.set(peer, socket)
+    socket.once('close', () => sockets.delete(peer))
+  })
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, secure: TLSSocket) => {
+    const socket = PLAIN_HTTP.has(error.code) ? sockets.get(peerOf(secure)) : undefined
+    if (socket) tellPlain(socket)
+    else secure.destroy()
+  })
+  return {
+    cut() {
+      for (const socket of sockets.values()) socket.destroy()
+    },
+  }
 }

@@ -12,7 +12,7 @@ import { WebSocket } from 'ws'
 import { makeCertificate } from '../../../src/proxy/certificate.ts'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { client2, testCertificate } from '../../support/http2.ts'
-import { ADMIN, startProxy } from './support.ts'
+import { ADMIN, exchange, get, startProxy } from './support.ts'
 
 let sim: Sim
 let folder: string
@@ -75,6 +75,25 @@ describe('a listener with a certificate', () => {
     await expect(shown(port, old)).rejects.toThrow()
   })
 
+  test('agrees on a key by the curves of its list alone', async () => {
+    writePair()
+    const { port } = await start()
+    for (const ecdhCurve of ['X25519', 'P-256', 'P-384']) expect(await shown(port, { ecdhCurve })).not.toBe('')
+    for (const ecdhCurve of ['ffdhe2048', 'ffdhe3072', 'X448', 'P-521']) {
+      await expect(shown(port, { ecdhCurve })).rejects.toThrow()
+    }
+  })
+
+  test('tells whoever speaks plain HTTP to it to write https://, and nothing to who speaks anything else', async () => {
+    writePair()
+    const { port } = await start()
+    const answer = await exchange(port, get('/queue'))
+    expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/)
+    expect(answer).toContain('write https:// in place of http://')
+    expect(await exchange(port, 'SSH-2.0-OpenSSH_9.2\r\n')).not.toContain('HTTP')
+    expect(sim.requests).toEqual([])
+  })
+
   test('offers HTTP/2 and HTTP/1.1 by ALPN, and HTTP/1.1 to whoever does not ask', async () => {
     writePair()
     const { port } = await start()
@@ -125,6 +144,12 @@ describe('a listener with a certificate', () => {
       client.close()
     }
   })
+})
+
+test('a hello of TLS on a plain port is 400, and its connection closes', async () => {
+  const proxy = await startProxy(sim.url)
+  closers.push(() => proxy.close())
+  expect(await exchange(proxy.port, '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03')).toMatch(/^HTTP\/1\.1 400 /)
 })
 
 describe('the files of a certificate', () => {
