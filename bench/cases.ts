@@ -1,18 +1,15 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { digestOf } from '../src/keys/digest.ts'
 import { makeKey } from '../src/keys/format.ts'
 import type { Case, Contender } from './compare.ts'
-import { freePort, isInstalled, startPinned } from './process.ts'
-
-const folder = () => mkdtempSync(join(tmpdir(), 'comfy-auth-bench-'))
+import { freePort, isInstalled, startPinned, temporaryFolder } from './process.ts'
 
 /** 64 characters of a guide-style key: what the load sends. */
 export const KEY = `${'bench'.repeat(12)}keys`
 
 function write(name: string, content: string): { dir: string; path: string } {
-  const dir = folder()
+  const dir = temporaryFolder()
   const path = join(dir, name)
   writeFileSync(path, content, { mode: 0o600 })
   return { dir, path }

@@ -1,12 +1,22 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
 export interface Running {
   readonly port: number
   readonly pid: number
   /** Ends the process and waits for it. */
   stop(): Promise<void>
+}
+
+/** Gone when the process ends. */
+export function temporaryFolder(): string {
+  const made = mkdtempSync(join(tmpdir(), 'comfy-auth-bench-'))
+  process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+  return made
 }
 
 export function isInstalled(program: string): boolean {

@@ -1,9 +1,10 @@
-// npm run bench [-- CASE... --rounds 5 --seconds 3 --json FILE]: see docs/benchmarks.md.
+// npm run bench [-- CASE... --rounds 5 --seconds 3 --json FILE], or [-- floods FLOOD...]: see docs/benchmarks.md.
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { CASES } from './cases.ts'
 import { type Case, compare, type Row } from './compare.ts'
+import { floodNames, floods } from './floods/run.ts'
 import { isInstalled } from './process.ts'
 
 const { values, positionals } = parseArgs({
@@ -19,11 +20,6 @@ function stop(message: string): never {
   console.error(message)
   process.exit(2)
 }
-
-const needs = ['wrk', 'taskset'].filter((program) => !isInstalled(program))
-if (needs.length > 0) stop(`The benchmark needs ${needs.join(' and ')}. On Debian: apt-get install wrk util-linux`)
-const names = positionals.length > 0 ? positionals : Object.keys(CASES)
-if (names.some((name) => !CASES[name])) stop(`The cases are ${Object.keys(CASES).join(', ')}.`)
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 
@@ -55,12 +51,30 @@ function print({ title, ours, contenders, refused }: Case, rows: readonly Row[])
   if (absent.length > 0) console.log(`\nAbsent: ${absent.join(', ')}`)
 }
 
-console.log(`Node ${process.version}, ${cpus().length} cores`)
-const results: Record<string, readonly Row[]> = {}
-for (const name of names) {
-  const chosen = CASES[name]!()
-  const rows = await compare(chosen, Number(values.rounds), Number(values.seconds))
-  results[name] = rows
-  print(chosen, rows)
+async function speed(names: readonly string[]): Promise<Record<string, readonly Row[]>> {
+  const needs = ['wrk', 'taskset'].filter((program) => !isInstalled(program))
+  if (needs.length > 0) stop(`The benchmark needs ${needs.join(' and ')}. On Debian: apt-get install wrk util-linux`)
+  if (names.some((name) => !CASES[name])) stop(`The cases are ${Object.keys(CASES).join(', ')}, and floods.`)
+  const results: Record<string, readonly Row[]> = {}
+  for (const name of names) {
+    const chosen = CASES[name]!()
+    const rows = await compare(chosen, Number(values.rounds), Number(values.seconds))
+    results[name] = rows
+    print(chosen, rows)
+  }
+  return results
 }
+
+async function attacked(names: readonly string[]): Promise<Record<string, unknown>> {
+  if (names.some((name) => !floodNames.includes(name))) stop(`The floods are ${floodNames.join(', ')}.`)
+  return { floods: await floods(names, Number(values.rounds), Number(values.seconds)) }
+}
+
+process.once('SIGINT', () => process.exit(130))
+console.log(`Node ${process.version}, ${cpus().length} cores`)
+const [first, ...more] = positionals
+const results =
+  first === 'floods'
+    ? await attacked(more.length > 0 ? more : floodNames)
+    : await speed(positionals.length > 0 ? positionals : Object.keys(CASES))
 if (values.json) writeFileSync(values.json, `${JSON.stringify({ node: process.version, results }, null, 2)}\n`)

@@ -1,7 +1,6 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort, isInstalled, type Running, startPinned } from './process.ts'
+import { freePort, isInstalled, type Running, startPinned, temporaryFolder } from './process.ts'
 
 /** What ComfyUI answers to GET /prompt: the small answer that its page and scripts ask for most. */
 export const SMALL_BODY = '{"exec_info": {"queue_remaining": 0}}'
@@ -9,7 +8,7 @@ export const SMALL_BODY = '{"exec_info": {"queue_remaining": 0}}'
 /** nginx answers by itself where it is installed: fast enough never to be what is measured; else bare Node. */
 export async function startUpstream(core: number): Promise<Running> {
   const port = await freePort()
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-bench-'))
+  const folder = temporaryFolder()
   if (isInstalled('nginx')) {
     const conf = join(folder, 'upstream.conf')
     writeFileSync(
