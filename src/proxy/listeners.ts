@@ -1,6 +1,6 @@
 import { ComfyAuthError } from '../errors.ts'
 import { isLoopback, parseIp } from './decide/address.ts'
-import { parseHost } from './decide/host.ts'
+import { isOurName, parseHost } from './decide/host.ts'
 import type { ProxyOptions, Settings } from './options.ts'
 import type { LiveTls } from './tls.ts'
 import type { Engine } from './wire/engine.ts'
@@ -76,7 +76,7 @@ async function redirectAll(settings: Settings, from: number, to: number, limits:
   const listeners: Listener[] = []
   for (const host of settings.listen) {
     try {
-      const originFor = (name: string | undefined) => secureOrigin(name, to, settings)
+      const originFor = (name: string) => secureOrigin(name, to, settings)
       const { port, close } = await listenForRedirect({ host, port: from, limits, originFor })
       listeners.push({ address: host, port, renew: () => {}, close })
     } catch (error) {
@@ -88,10 +88,12 @@ async function redirectAll(settings: Settings, from: number, to: number, limits:
   return listeners
 }
 
-function secureOrigin(name: string | undefined, port: number, { publicUrl }: Settings): string | undefined {
-  if (publicUrl) return publicUrl.origin
-  const host = name === undefined ? undefined : parseHost(name)
-  return host && `https://${urlHost(host.name)}${port === 443 ? '' : `:${port}`}`
+/** Rule 2 holds here too: only a name of ours is sent on, and by --public-url where browsers know us by that. */
+function secureOrigin(text: string, port: number, { hosts, publicUrl }: Settings): string | undefined {
+  const host = parseHost(text)
+  if (!host || !isOurName(host.name, { hosts, publicUrl })) return undefined
+  if (publicUrl?.protocol === 'https:') return publicUrl.origin
+  return `https://${urlHost(host.name)}${port === 443 ? '' : `:${port}`}`
 }
 
 function cannotListen(error: unknown, port: number): unknown {

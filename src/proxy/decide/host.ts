@@ -44,22 +44,28 @@ function isLoopbackName(name: string): boolean {
   return address !== undefined && isLoopback(address) && name.includes(':') === (address.length === 16)
 }
 
-function isAllowed(name: string, policy: Policy): boolean {
-  const { allowed } = policy.hosts
+function isAllowed(name: string, { hosts: { allowed }, publicUrl }: HostRule): boolean {
   if (allowed.has(name) || (name.includes(':') && allowed.has(`[${name}]`))) return true
-  const own = policy.publicUrl?.hostname
+  const own = publicUrl?.hostname
   return own !== undefined && (own === name || own === `[${name}]`)
+}
+
+type HostRule = Pick<Policy, 'hosts' | 'publicUrl'>
+
+/** Whether we go by this name, as `parseHost` gives it. */
+export function isOurName(name: string, rule: HostRule): boolean {
+  const { kind } = rule.hosts
+  return (
+    kind === 'any' ||
+    isAllowed(name, rule) ||
+    (kind === 'loopback' && isLoopbackName(name)) ||
+    (kind === 'ip' && (parseIp(name) !== undefined || isLoopbackName(name)))
+  )
 }
 
 /** Rule 2: exactly one Host, well formed (400), and one that we answer to: DNS rebinding brings its own name (421). */
 export function checkHost(head: Head, policy: Policy): Refusal | undefined {
   const host = head.host === undefined || head.host === DOUBLED ? undefined : parseHost(head.host)
   if (!host) return refusal(400, 'bad-host')
-  const { kind } = policy.hosts
-  const ours =
-    kind === 'any' ||
-    isAllowed(host.name, policy) ||
-    (kind === 'loopback' && isLoopbackName(host.name)) ||
-    (kind === 'ip' && (parseIp(host.name) !== undefined || isLoopbackName(host.name)))
-  return ours ? undefined : refusal(421, 'unknown-host')
+  return isOurName(host.name, policy) ? undefined : refusal(421, 'unknown-host')
 }

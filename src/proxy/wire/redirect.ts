@@ -9,7 +9,7 @@ export interface RedirectOptions {
   readonly port: number
   readonly limits: ServerLimits
   /** Where this Host is served over TLS: an origin, or undefined where the name is not ours. */
-  readonly originFor: (host: string | undefined) => string | undefined
+  readonly originFor: (host: string) => string | undefined
 }
 
 export interface Redirect {
@@ -23,7 +23,8 @@ export async function listenForRedirect({ host, port, limits, originFor }: Redir
     { maxHeaderSize: limits.headBytes, headersTimeout: limits.headMs, connectionsCheckingInterval: 1_000 },
     (request, response) => {
       response.shouldKeepAlive = false
-      const origin = originFor(request.headers.host)
+      const { host: names = [] } = request.headersDistinct
+      const origin = names.length === 1 ? originFor(names[0]!) : undefined
       const { method, url = '' } = request
       if (method !== 'GET' && method !== 'HEAD') {
         respond(request, response, protocolAnswer(400, 'This port only sends browsers on to HTTPS.'))

@@ -20,6 +20,17 @@ export function respond(request: ClientRequest, response: ClientResponse, { stat
   return length
 }
 
+const always = new WeakMap<Duplex, readonly string[]>()
+
+/** name, value: on every answer that is written to this bare socket (HSTS, RFC 6797, section 7.1). */
+export function sayAlways(socket: Duplex, headers: readonly string[]): void {
+  always.set(socket, headers)
+}
+
+export function alwaysOf(socket: Duplex): readonly string[] {
+  return always.get(socket) ?? []
+}
+
 /** The same on a bare socket, as a whole HTTP/1.1 answer that ends the connection: a refused Upgrade, a broken head. */
 export function respondRaw(socket: Duplex, answer: Answer, nowMs: number): void {
   if (!socket.writable) {
@@ -28,7 +39,7 @@ export function respondRaw(socket: Duplex, answer: Answer, nowMs: number): void 
   }
   const content = typeof answer.body === 'string' ? Buffer.from(answer.body) : answer.body
   const length = ['Content-Length', String(content.length), 'Date', new Date(nowMs).toUTCString()]
-  socket.write(rawHead(answer.status, undefined, [...answer.headers, ...length]))
+  socket.write(rawHead(answer.status, undefined, [...answer.headers, ...alwaysOf(socket), ...length]))
   endRaw(socket, content)
 }
 

@@ -2,10 +2,11 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
-import { endRaw, protocolAnswer, respond, respondRaw } from './respond.ts'
+import { endRaw, protocolAnswer, respond, respondRaw, sayAlways } from './respond.ts'
 import { type Connections, divertHttp2, secureContext, type TlsPair, watchHandshakes } from './tls.ts'
 
 export interface ServerLimits {
@@ -38,7 +39,7 @@ export interface ServerOptions {
   readonly nowMs: () => number
   /** TLS ends here, for HTTP/1.1 and HTTP/2 by ALPN; undefined: plain HTTP/1.1. */
   readonly tls?: TlsPair | undefined
-  /** name, value: a header of every answer but those to Upgrades. */
+  /** name, value: a header of every answer over TLS. */
   readonly always?: readonly string[]
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
   readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
@@ -117,6 +118,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   if (tls) {
     http2 = createHttp2({ limits, always, onRequest: options.onRequest })
     divertHttp2(server as TlsServer, http2.accept)
+    server.on('secureConnection', (socket: TLSSocket) => sayAlways(socket, always))
     connections = watchHandshakes(server as TlsServer, (socket) => respondRaw(socket, PLAIN_TO_TLS, nowMs()))
   }
 

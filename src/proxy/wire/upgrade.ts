@@ -6,7 +6,7 @@ import { responseHeaders } from '../decide/response-headers.ts'
 import type { Answer } from '../pages/answer.ts'
 import type { GatewayFault } from '../pages/waiting.ts'
 import type { Relay, RelayEnd, Relays } from './relay.ts'
-import { endRaw, rawHead, respondRaw } from './respond.ts'
+import { alwaysOf, endRaw, rawHead, respondRaw } from './respond.ts'
 import { isUnreachable, type Upstream } from './upstream.ts'
 
 export interface UpgradeServices {
@@ -125,7 +125,8 @@ export class Upgrade {
 
   /** The 101 as it came, with our subprotocol where the upstream chose none: a browser drops the socket without it. */
   #switching(answer: IncomingMessage): Buffer {
-    const headers = responseHeaders(answer.rawHeaders, this.#decision.response, 101)
+    const own = responseHeaders(answer.rawHeaders, this.#decision.response, 101)
+    const headers = [...own, ...alwaysOf(this.#client)]
     let lines = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
     for (let i = 0; i < headers.length; i += 2) lines += `${headers[i]}: ${headers[i + 1]}\r\n`
     const ours = this.#decision.socket?.subprotocol
@@ -146,7 +147,8 @@ export class Upgrade {
     }
     this.#services.upstream.answered()
     this.#release()
-    const headers = responseHeaders(answer.rawHeaders, this.#decision.response, status)
+    const own = responseHeaders(answer.rawHeaders, this.#decision.response, status)
+    const headers = [...own, ...alwaysOf(this.#client)]
     // Without a length it goes in chunks, whose last one shows that it is whole: a closed socket alone does not.
     const chunked = answer.headers['content-length'] === undefined && status !== 204 && status !== 304
     if (chunked) headers.push('Transfer-Encoding', 'chunked')

@@ -1,7 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { request } from 'node:http'
 import { createServer } from 'node:https'
 import { type AddressInfo, connect as connectTcp } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -142,9 +141,34 @@ describe('a listener with a certificate', () => {
         expect('strict-transport-security' in headers).toBe(hsts)
       }
       client.close()
+      for (const text of [
+        get('/queue'),
+        get('/ws', SOCKET),
+        `GET /ws HTTP/1.1\r\nHost: a\r\n${SOCKET}\r\n`,
+        'nonsense\r\n\r\n',
+      ]) {
+        const head = await headOver(port, text)
+        expect(head.toLowerCase().split('strict-transport-security: max-age=31536000')).toHaveLength(hsts ? 2 : 1)
+      }
     }
   })
 })
+
+const SOCKET =
+  'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
+
+/** The head of the answer to `text` in HTTP/1.1 over TLS. */
+async function headOver(port: number, text: string): Promise<string> {
+  const socket = connect({ host: '127.0.0.1', port, rejectUnauthorized: false })
+  socket.write(text)
+  let head = ''
+  for await (const chunk of socket) {
+    head += chunk
+    if (head.includes('\r\n\r\n')) break
+  }
+  expect(head).toMatch(/^HTTP\/1\.1 \d{3} /)
+  return head
+}
 
 test('a hello of TLS on a plain port is 400, and its connection closes', async () => {
   const proxy = await startProxy(sim.url)
@@ -236,36 +260,6 @@ describe('a self-signed certificate', () => {
     }
   })
 })
-
-describe('--tls-redirect-port', () => {
-  test('sends GET on to TLS with its target, and takes nothing else', async () => {
-    const from = await freePort()
-    writePair()
-    const { port } = await start({ tlsRedirectPort: from })
-    const ask = (method: string, host: string, path = '/a?b=%2F') =>
-      new Promise<unknown[]>((resolve, reject) => {
-        const sent = request({ port: from, host: '127.0.0.1', method, path, headers: { Host: host }, agent: false })
-        sent.on('response', (answer) => resolve([answer.statusCode, answer.headers.location]))
-        sent.on('error', reject)
-        sent.end()
-      })
-    expect(await ask('GET', 'localhost')).toEqual([308, `https://localhost:${port}/a?b=%2F`])
-    expect(await ask('GET', `[::1]:${from}`)).toEqual([308, `https://[::1]:${port}/a?b=%2F`])
-    expect(await ask('POST', 'localhost')).toEqual([400, undefined])
-    expect(await ask('GET', 'a b/@evil.example')).toEqual([400, undefined])
-    expect(await ask('GET', 'localhost', '//evil.example/')).toEqual([400, undefined])
-  })
-})
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 describe('an https upstream', () => {
   async function secureUpstream(pem: string): Promise<number> {
