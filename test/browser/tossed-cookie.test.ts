@@ -150,6 +150,22 @@ describe.skipIf(!hasChromium)('a page on another port of the same host', () => {
     expect(await own()).toEqual([`${NAME}/`])
   })
 
+  test('a write that met two sessions is sent once more where its body is still there, and reaches ComfyUI once', async () => {
+    await atHome()
+    const post = (script: string) => page.evaluate(`fetch(${script}).then(({ status }) => status)`)
+    const arrived = () => house.sim.requests.filter(({ target }) => target === '/api/settings/tossed').length
+    house.sim.clearRequests()
+    await toss(`${await theirCookie(house)}; Path=/api`, 'script')
+    expect(await post("'/api/settings/tossed', { method: 'POST', body: '1' }")).toBe(200)
+    expect(arrived()).toBe(1)
+    await toss(`${await theirCookie(house)}; Path=/api`, 'script')
+    const request = "new Request('/api/settings/tossed', { method: 'POST', body: '1' })"
+    expect(await post(request)).toBe(401) // its body went with it
+    expect(arrived()).toBe(1)
+    expect(await post(request)).toBe(200)
+    expect(arrived()).toBe(2)
+  })
+
   test('for the socket alone: it comes back by itself', async () => {
     await atHome()
     await toss(`${await theirCookie(house)}; Path=/ws`, 'script')
