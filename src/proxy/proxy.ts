@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { createLastUsed, sqliteSink } from '../keys/last-used.ts'
 import type { Policy } from './decide/facts.ts'
 import { isLive } from './decide/identify.ts'
+import { connectionsWithin, descriptorLimit } from './descriptors.ts'
 import { listenAll } from './listeners.ts'
 import { openLogs } from './logs.ts'
 import { type ProxyOptions, readCa, type Settings, validate } from './options.ts'
@@ -17,6 +18,7 @@ import { createEngine } from './wire/engine.ts'
 import { learnOwner } from './wire/ownership.ts'
 import { probe, type UpstreamReport } from './wire/probe.ts'
 import { RELAY_LIMITS, Relays } from './wire/relay.ts'
+import { SERVER_LIMITS } from './wire/server.ts'
 import {
   createUpstream,
   resolveAddress,
@@ -34,7 +36,7 @@ export interface Proxy {
   readonly url: string
   /** Of the certificate, where it is one of our own making: SHA-256, as browsers show it. */
   readonly fingerprint: string | undefined
-  /** Looks at the upstream, once. */
+  /** Looks at the upstream, once. Of what it finds the log says nothing: that is the caller's to tell. */
   probe(): Promise<UpstreamReport>
   /** Key files and keyring are read again, log files re-opened: what SIGHUP does. */
   reload(): Promise<void>
@@ -75,7 +77,10 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
     const uploads = createUploads()
     const tls = options.tls && openTls(withNames(options.tls, settings), nowMs, log)
     if (tls) closers.push(() => tls.close())
-    const upstream = await openUpstream(settings.upstream, options, log)
+    let probing = false // how it was found is told by who asked for it
+    const upstream = await openUpstream(settings.upstream, options, (line) => {
+      if (!probing) log(line)
+    })
     closers.push(() => upstream.close())
 
     let port = options.port
@@ -121,7 +126,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
         bufferBytes: options.socketBufferBytes ?? RELAY_LIMITS.bufferBytes,
         totalBytes: options.socketTotalBytes ?? RELAY_LIMITS.totalBytes,
       },
-      nowMs,
+      () => performance.now(), // of pings and stalled readers: a clock that is set says nothing about them
       randomBytes(8),
     )
     const engine = createEngine({
@@ -166,14 +171,20 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       audit?.record({ nowMs: nowMs(), event: 'session-end', key: { keyId: session.keyId, label: undefined } })
     })
 
-    const listeners = await listenAll(settings, options, nowMs, engine, tls, (bound) => {
+    const maxConnections = connectionsWithin(options.maxConnections ?? SERVER_LIMITS.connections, descriptorLimit())
+    const listeners = await listenAll(settings, { ...options, maxConnections }, nowMs, engine, tls, (bound) => {
       port = bound
     })
     const shownHost = urlHost(settings.listen[0]!)
     return {
       url: (settings.publicUrl?.origin ?? `${tls ? 'https' : 'http'}://${shownHost}:${port}`) + settings.basePath,
       fingerprint: tls?.selfSigned ? tls.fingerprint : undefined,
-      probe: () => probe(upstream),
+      async probe() {
+        probing = true
+        const report = await probe(upstream)
+        probing = false
+        return report
+      },
       async reload() {
         await keys?.reload()
         tls?.reload()

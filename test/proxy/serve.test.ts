@@ -138,10 +138,12 @@ describe('starts', () => {
     ])
     const output = await run.says(/Keys: /)
     expect(output).toMatch(/it does not answer yet, ECONNREFUSED; waiting for it/)
+    expect(output.match(/not answer/g)).toHaveLength(1)
     const url = /http:\/\/127\.0\.0\.1:\d+(?=\/auth_login)/.exec(output)![0]
     expect(await status(`${url}/queue`, KEY)).toBe(503)
     const now = await createSim({ port })
     expect(await status(`${url}/queue`, KEY)).toBe(200)
+    await run.says(/answers\.\n/)
     await now.close()
   })
 
