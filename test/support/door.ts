@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
 import { type AddressInfo, createServer } from 'node:net'
@@ -11,6 +11,7 @@ import { ROLES, type Role } from '../../src/keys/roles.ts'
 import type { ProxyOptions } from '../../src/proxy/options.ts'
 import { createProxy, type Proxy as RunningProxy } from '../../src/proxy/proxy.ts'
 import { createSim, type Sim, type SimOptions } from '../../src/sim/sim.ts'
+import { knowSecret, listen } from './secrets.ts'
 
 /** The proxy before a simulated ComfyUI, with a key of each role: what a security test knocks at. */
 export interface Door {
@@ -50,6 +51,9 @@ export async function openDoor(
   for (const role of ROLES) made[role] = (await createKey({ label: `the ${role}`, role, keyring })).key
   const sim = await createSim(simOptions)
   const live = await openLiveKeys({ keyring, keyFiles: [], bareKeys }, {})
+  for (const key of bareKeys) knowSecret(key)
+  const said = listen('the words of a door')
+  const auditLog = join(home, 'audit.log')
   const asked = {
     upstream: sim.url,
     listen: '127.0.0.1',
@@ -57,7 +61,13 @@ export async function openDoor(
     keys: live,
     serveDb: join(home, 'serve.db'),
     drainMs: 0,
+    auditLog,
+    accessLog: auditLog,
     ...options,
+    log(line: string) {
+      said.text += `${line}\n`
+      options.log?.(line)
+    },
   }
   const proxy = await createProxy(asked)
   // Under --public-url it does not say where it listens
@@ -82,6 +92,7 @@ export async function openDoor(
       await proxy.close()
       live.close()
       await sim.close()
+      listen('the log of a door').text = await readFile(asked.auditLog ?? auditLog, 'utf8').catch(() => '')
       await rm(home, { recursive: true, force: true })
     },
   }
