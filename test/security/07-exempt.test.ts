@@ -200,6 +200,12 @@ describe('--exempt-path', () => {
     expect(isOpen({ target: '/api/ws', upgrade: true }, opened)).toBe(false)
   })
 
+  test('opens no Upgrade that is spelt as the folder itself', () => {
+    for (const target of ['/custom/*', '/custom/%2A', '/custom/%2a?clientId=a']) {
+      expect(isOpen({ target, upgrade: true }, { exemptPaths: ['/custom/*'] }), target).toBe(false)
+    }
+  })
+
   test('opens nothing under /api/, whatever it says', () => {
     const all = { exemptPaths: ['/api/*', '/api/queue', '/api/ws', '/*'] }
     expect(isOpen('/api/queue', all)).toBe(false)

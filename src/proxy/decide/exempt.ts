@@ -43,7 +43,8 @@ export function isOpen(
 ): boolean {
   if (page !== undefined) return page !== 'logout-post'
   if (!path || (facts.method !== 'GET' && facts.method !== 'HEAD') || path.segments[0] === 'api') return false
-  if (facts.upgrade) return policy.exemptPaths.includes(path.text)
+  // A folder's pattern is no path, also where a path is spelt like it
+  if (facts.upgrade) return !path.text.endsWith('/*') && policy.exemptPaths.includes(path.text)
   if (policy.exempt === 'static' && isStatic(path)) return true
   return policy.exemptPaths.some((pattern) => matchesPath(pattern, path) || (isPage(pattern) && isPage(path.text)))
 }
