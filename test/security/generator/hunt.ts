@@ -7,6 +7,8 @@ import type { World } from './world.ts'
 /** One request that ComfyUI saw and should not have seen. */
 export interface Finding {
   readonly why: string
+  /** The proxy itself says that it failed; else ComfyUI saw what it should not have seen. */
+  readonly fault: boolean
   readonly arrived: string
   /** The bytes of the case, as a JavaScript string. */
   readonly sent: string
@@ -47,14 +49,15 @@ export async function hunt(
     await runCases(cases, world)
     tally.cases += cases.length
     tally.arrived += world.door.sim.requests.filter((arrived) => senderOf(arrived).number !== LAST).length
-    const findings: Finding[] = world.faults
-      .splice(0)
-      .map((line) => ({ why: line, arrived: '', sent: '(one of the batch)' }))
+    const findings: Finding[] = []
     for (const arrived of world.door.sim.requests) {
       const why = judge(arrived, world)
       if (why === undefined) continue
       const { number } = senderOf(arrived)
-      findings.push({ why, arrived: textOf(arrived), sent: bytesOf(cases[caseOf[number] ?? -1]) })
+      findings.push({ why, fault: false, arrived: textOf(arrived), sent: bytesOf(cases[caseOf[number] ?? -1]) })
+    }
+    for (const why of world.faults.splice(0)) {
+      findings.push({ why, fault: true, arrived: '', sent: '(one of the batch)' })
     }
     if (findings.length > 0) return findings.slice(0, 5)
   }

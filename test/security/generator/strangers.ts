@@ -26,6 +26,7 @@ export const foreign: Family = (random, world, tag) => {
   const sites = [
     'http://evil.example',
     'https://evil.example',
+    'https://app.example',
     `${scheme}://evil.example:${port}`,
     `${scheme}://127.0.0.1:${port + 1}`,
     `${scheme}://127.0.0.1:${port}`,
