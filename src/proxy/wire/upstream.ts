@@ -83,16 +83,22 @@ const DISTRUSTED: Readonly<Record<string, string>> = {
   ERR_SSL_PACKET_LENGTH_TOO_LONG: 'it speaks no TLS: is it http://?',
 }
 
+/** Ours, not its: there is nothing left to dial with. */
+const SHORT_OF_FILES: Readonly<Record<string, string>> = {
+  EMFILE: 'comfy-auth has no file descriptor left: raise its limit, as `ulimit -n` shows it',
+  ENFILE: 'this machine has no file descriptor left',
+}
+
 /** Nothing of the request reached it. */
 export function isUnreachable(error: unknown): boolean {
   const code = codeOf(error)
-  return UNREACHABLE.has(code) || Object.hasOwn(DISTRUSTED, code)
+  return UNREACHABLE.has(code) || Object.hasOwn(DISTRUSTED, code) || Object.hasOwn(SHORT_OF_FILES, code)
 }
 
 /** Why it cannot be reached, for its owner; a certificate's fault in words. */
 export function reasonOf(error: unknown): string {
   const code = codeOf(error)
-  return DISTRUSTED[code] ?? code
+  return DISTRUSTED[code] ?? SHORT_OF_FILES[code] ?? code
 }
 
 export function codeOf(error: unknown): string {
