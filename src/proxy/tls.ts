@@ -67,6 +67,7 @@ export function openTls(options: TlsOptions, nowMs: () => number, log: (line: st
     watch.close()
     throw error
   }
+  const daily = setInterval(() => tellTerm(new X509Certificate(pair.cert), nowMs(), log), DAY_MS).unref()
   return {
     get pair() {
       return pair
@@ -77,7 +78,10 @@ export function openTls(options: TlsOptions, nowMs: () => number, log: (line: st
     selfSigned: false,
     onChange: (callback) => void listeners.push(callback),
     reload,
-    close: () => watch.close(),
+    close() {
+      clearInterval(daily)
+      watch.close()
+    },
   }
 }
 
@@ -121,7 +125,15 @@ function checkPair(cert: string, key: string, now: number, log: (line: string) =
   } catch (error) {
     throw usage('TLS cannot use this certificate and key.', 'RSA keys need 2048 bits; P-256 does well.', error)
   }
-  if (Date.parse(certificate.validTo) < now) log('The certificate of --tls-certfile has run out: clients refuse it.')
+  tellTerm(certificate, now, log)
+}
+
+/** Whoever renews certificates does so a month before their end: later than that it has failed. */
+function tellTerm({ validFrom, validTo }: X509Certificate, now: number, log: (line: string) => void): void {
+  const tell = (what: string) => log(`The certificate of --tls-certfile ${what}`)
+  if (Date.parse(validFrom) > now) tell("is not valid yet: clients refuse it. Is this machine's clock right?")
+  else if (Date.parse(validTo) < now) tell('has run out: clients refuse it.')
+  else if (Date.parse(validTo) < now + 14 * DAY_MS) tell(`runs out within two weeks, on ${validTo}: renew it.`)
 }
 
 /** The certificate that we made before, as long as it is good for these names: its fingerprint is known to people by now. */
