@@ -191,6 +191,14 @@ export const contradictions: Family = (random, world, tag) => {
       ],
     ],
     ['/queue', cookieFields(['Cookie', 'a=b'])],
+    // A storage token of another session than the cookie's, where there are such tokens
+    [
+      '/queue',
+      [
+        ['Cookie', world.cookies.admin],
+        ['Authorization', `Bearer ${world.tokens.viewer || world.keys.viewer}`],
+      ],
+    ],
     [
       '/queue',
       [
