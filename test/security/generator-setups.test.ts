@@ -11,6 +11,14 @@ afterAll(() => {
   console.info([`COMFY_AUTH_SEED=${seed}`, ...lines].join('\n'))
 })
 
+const total = Object.values(PLANS)
+  .flat()
+  .reduce((sum, [, , count]) => sum + count, 0)
+
+test('at least 30,000 cases are sent to them', () => {
+  expect(total).toBeGreaterThanOrEqual(30_000)
+})
+
 const names = Object.keys(SETUPS) as (keyof typeof SETUPS)[]
 
 test.each(names)('nothing passes that may not: %s', { timeout: 120_000 }, async (name) => {
