@@ -17,7 +17,7 @@ interface Waiting {
 }
 
 /** A client that has more streams ended before their answer than this (rapid reset, CVE-2023-44487) loses its connection. */
-const RESETS_AT_ONCE = 500
+const RESETS_AT_ONCE = 200
 const RESETS_A_SECOND = 50
 
 /** One connection of HTTP/2: what its streams may do to it, and how long it may stand without one (rule 15). */
@@ -33,6 +33,7 @@ export class TendedSession {
   #idleMs: number
   #resets = 0
   #resetMs: number
+  #isDoomed = false
   /** Since when its last head is not whole. */
   #headMs: number | undefined
   /** What had gone in and out when it was last seen to move, and when that was. */
@@ -66,7 +67,15 @@ export class TendedSession {
     const forgiven = (Math.max(0, now - this.#resetMs) / 1_000) * RESETS_A_SECOND
     this.#resets = Math.max(0, this.#resets - forgiven) + 1
     this.#resetMs = now
-    if (this.#resets > RESETS_AT_ONCE) this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM)
+    if (this.#resets <= RESETS_AT_ONCE || this.#isDoomed) return
+    this.#isDoomed = true
+    // Not while nghttp2 still reads what brought it here: nobody would hear why.
+    setImmediate(() => this.#session.destroy(new Error('too many resets'), constants.NGHTTP2_ENHANCE_YOUR_CALM))
+  }
+
+  /** It had requests, and has none now. */
+  get isIdle(): boolean {
+    return this.#lastId > 0 && this.#open.size === 0
   }
 
   /** Called every second. */

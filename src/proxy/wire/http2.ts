@@ -25,6 +25,8 @@ export interface Http2Options {
 export interface Http2Door {
   /** A TLS connection whose ALPN says h2. */
   accept(socket: TLSSocket): void
+  /** Connections that had their requests and have none now end, for others need their room. */
+  closeIdle(): void
   /** Lets open streams finish, takes no new ones. */
   drain(): void
   /** Cuts what is left. */
@@ -74,7 +76,7 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
     })
   })
   server.on('sessionError', () => {})
-  server.on('stream', (stream, headers, _flags, rawHeaders) => {
+  function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: string[]): void {
     const request = new Http2Request(stream, headers, rawHeaders)
     const response = new Http2Response(stream, always)
     const { expect } = headers
@@ -82,9 +84,19 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
       respond(request, response, protocolAnswer(431, 'The head of this request is longer than 32 KiB.'))
     } else if (expect === undefined || String(expect).toLowerCase() === '100-continue') onRequest(request, response)
     else respond(request, response, protocolAnswer(417, 'The one expectation known here is 100-continue.'))
+  }
+  server.on('stream', (stream, headers, _flags, rawHeaders) => {
+    stream.on('error', () => {})
+    // Reset in the same breath it costs no decision, and ComfyUI no connection: that is what a rapid reset is about.
+    setImmediate(() => {
+      if (!stream.destroyed && !stream.closed && !stream.aborted) answer(stream, headers, rawHeaders)
+    })
   })
   return {
     accept: (socket) => void server.emit('connection', socket),
+    closeIdle() {
+      for (const [session, tended] of sessions) if (tended.isIdle) session.close()
+    },
     drain() {
       for (const session of sessions.keys()) session.close()
     },
@@ -126,7 +138,6 @@ class Http2Request implements ClientRequest {
       hasBody: !stream.endAfterHeaders && length !== '0',
       contentLength: length === undefined ? undefined : Number(length),
     }
-    stream.on('error', () => {})
     // A client that resets its stream without an error ends it too: that is no whole body.
     stream.on('end', () => {
       this.complete = !stream.closed && !stream.aborted

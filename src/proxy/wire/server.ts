@@ -56,6 +56,9 @@ export interface Listener {
 
 function ignore(): void {}
 
+/** After the idle time has ended an exchange there is this much for its last words. */
+const SPARE_MS = 10_000
+
 /** How often idle connections are looked for while draining. */
 const DRAIN_LOOK_MS = 25
 
@@ -109,12 +112,16 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   }
   const server = tls ? createTlsServer({ ...http1, ...ofTls }, onRequest) : createServer(http1, onRequest)
   server.maxHeadersCount = 0 // a head is bounded by its bytes; a list cut short would hide what stands behind
-  server.timeout = 0
+  server.timeout = limits.idleMs + SPARE_MS // no exchange is silent for so long: what is left is a reader that never takes its end
   server.maxConnections = limits.connections
   countByAddress(server, limits.connectionsPerAddress, options.isUncounted)
 
   let http2: Http2Door | undefined
   let connections: Connections | undefined
+  makeRoom(server, limits.connections, () => {
+    server.closeIdleConnections()
+    http2?.closeIdle()
+  })
   if (tls) {
     http2 = createHttp2({ limits, always, onRequest: options.onRequest })
     divertHttp2(server as TlsServer, http2.accept)
@@ -169,6 +176,21 @@ export async function listen(options: ServerOptions): Promise<Listener> {
       clearTimeout(deadline)
     },
   }
+}
+
+/** Where so many of all connections are taken, those that stand idle go: whoever comes has something to ask. */
+const CROWDED = 0.9
+const LOOK_FOR_ROOM_MS = 250
+
+function makeRoom(server: Server, most: number, closeIdle: () => void): void {
+  let count = 0
+  let lookedMs = Number.NEGATIVE_INFINITY
+  server.on('connection', (socket: Socket) => {
+    socket.once('close', () => count--)
+    if (++count < most * CROWDED || performance.now() - lookedMs < LOOK_FOR_ROOM_MS) return
+    lookedMs = performance.now()
+    closeIdle()
+  })
 }
 
 const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')

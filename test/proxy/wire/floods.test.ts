@@ -1,0 +1,139 @@
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import {
+  client2,
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  headerBlock,
+  pseudo,
+  raw2,
+  testCertificate,
+} from '../../support/http2.ts'
+import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy } from './support.ts'
+
+const closers: (() => unknown)[] = []
+let folder: string
+let tls: { certFile: string; keyFile: string }
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-floods-'))
+  const file = join(folder, 'pair.pem')
+  writeFileSync(file, testCertificate(), { mode: 0o600 })
+  tls = { certFile: file, keyFile: file }
+})
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close()
+})
+
+async function serve(options: Parameters<typeof startProxy>[1] = {}, answer = ok) {
+  const upstream = await rawUpstream(answer)
+  const proxy = await startProxy(upstream.url, options)
+  closers.push(
+    () => upstream.close(),
+    () => proxy.close(),
+  )
+  return { upstream, proxy }
+}
+
+const ok: Parameters<typeof rawUpstream>[0] = ({ socket }) =>
+  socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+
+const AUTH = { authorization: `Bearer ${ADMIN}` }
+const CANCEL = Buffer.from([0, 0, 0, 8])
+const ENHANCE_YOUR_CALM = 11
+
+describe('rapid reset', () => {
+  const ask = headerBlock([...pseudo('GET', '/queue'), ['x-api-key', ADMIN]])
+
+  test('a stream that is reset in the same breath never reaches ComfyUI', async () => {
+    const { proxy, upstream } = await serve({ tls })
+    const raw = await raw2(proxy.port)
+    closers.push(() => raw.socket.destroy())
+    raw.socket.cork()
+    for (let stream = 1; stream < 100; stream += 2) {
+      raw.send(FRAME.headers, END_HEADERS | END_STREAM, stream, ask)
+      raw.send(FRAME.reset, 0, stream, CANCEL)
+    }
+    raw.send(FRAME.headers, END_HEADERS | END_STREAM, 101, ask)
+    raw.socket.uncork()
+    await raw.until(({ type, stream }) => type === FRAME.data && stream === 101)
+    expect(upstream.requests).toHaveLength(1)
+  })
+
+  test('ends the connection with ENHANCE_YOUR_CALM, and the next one is served', async () => {
+    const { proxy } = await serve({ tls })
+    const raw = await raw2(proxy.port)
+    closers.push(() => raw.socket.destroy())
+    raw.socket.cork()
+    for (let stream = 1; stream < 2 * 210; stream += 2) {
+      raw.send(FRAME.headers, END_HEADERS | END_STREAM, stream, ask)
+      raw.send(FRAME.reset, 0, stream, CANCEL)
+    }
+    raw.socket.uncork()
+    const goaway = await raw.until(({ type }) => type === FRAME.goaway)
+    expect(goaway?.payload.readUInt32BE(4)).toBe(ENHANCE_YOUR_CALM)
+    await raw.closed()
+    const next = await client2(proxy.port)
+    closers.push(() => next.close())
+    expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
+  })
+})
+
+test('CONTINUATION without an end closes the connection, and the next one is served', async () => {
+  const { proxy, upstream } = await serve({ tls })
+  const raw = await raw2(proxy.port)
+  closers.push(() => raw.socket.destroy())
+  raw.send(FRAME.headers, END_STREAM, 1, headerBlock(pseudo('GET', '/queue')))
+  const more = headerBlock(Array.from({ length: 100 }, () => ['x-more', 'a'.repeat(100)] as const))
+  const dripping = setInterval(() => raw.send(FRAME.continuation, 0, 1, more), 5)
+  closers.push(() => clearInterval(dripping))
+  await raw.closed()
+  const next = await client2(proxy.port)
+  closers.push(() => next.close())
+  expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
+  expect(upstream.requests).toHaveLength(1)
+})
+
+describe('where nearly all connections are taken', () => {
+  test('those that stand idle after a request make room for whoever comes', async () => {
+    const { proxy } = await serve({ maxConnections: 10 })
+    const clients = []
+    for (let i = 0; i < 16; i++) {
+      const client = await rawClient(proxy.port, get('/queue'))
+      expect(await client.until(/\r\n\r\nok$/)).toMatch(/^HTTP\/1\.1 200 /)
+      clients.push(client)
+    }
+    await Promise.all(clients.slice(0, 8).map((client) => client.ended()))
+  })
+
+  test('over HTTP/2 too', async () => {
+    const { proxy } = await serve({ tls, maxConnections: 4 })
+    const idle = await Promise.all([1, 2, 3].map(() => client2(proxy.port)))
+    for (const client of idle) expect((await client.ask('GET', '/queue', AUTH)).status).toBe(200)
+    const gone = idle.map(({ session }) => once(session, 'close'))
+    const next = await client2(proxy.port)
+    closers.push(() => next.close())
+    expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
+    await Promise.all(gone)
+  })
+
+  test('who waits for an answer stays', async () => {
+    const { proxy, upstream } = await serve({ maxConnections: 5 }, (request) => {
+      if (!request.head.includes('/history')) ok(request)
+    })
+    const waiting = await rawClient(proxy.port, get('/history', 'Connection: close\r\n'))
+    await upstream.request(0)
+    const idle = await Promise.all([1, 2, 3].map(() => rawClient(proxy.port, get('/queue'))))
+    for (const client of idle) await client.until(/\r\n\r\nok$/)
+    expect(await exchange(proxy.port, get('/prompt', 'Connection: close\r\n'))).toMatch(/^HTTP\/1\.1 200 /)
+    ok(upstream.requests[0]!)
+    expect(await waiting.ended()).toMatch(/\r\n\r\nok$/)
+  })
+})
