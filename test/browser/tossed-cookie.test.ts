@@ -148,6 +148,11 @@ describe.skipIf(!hasChromium)('a page on another port of the same host', () => {
     await atWork(page)
     expect(page.url()).toBe(`${urlOf(house, NAME)}/?x=1#y`)
     expect(await own()).toEqual([`${NAME}/`])
+    // The login page asks, and is refused, before anything else could have cleared it away.
+    await toss(`${await theirCookie(house)}; Path=/; Domain=${NAME}`, 'header', NAME)
+    await page.goto(`${urlOf(house, NAME)}/auth_login.html?next=%2F%3Fz`)
+    await atWork(page)
+    expect(page.url()).toBe(`${urlOf(house, NAME)}/?z`)
   })
 
   test('a write that met two sessions is sent once more where its body is still there, and reaches ComfyUI once', async () => {
