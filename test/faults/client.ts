@@ -16,6 +16,8 @@ export interface Question {
   readonly path?: string
   readonly body?: string
   readonly headers?: Readonly<Record<string, string>>
+  /** Goes away once it has this many bytes. */
+  readonly leavesAfterBytes?: number
 }
 
 /** A whole HTTP/1.1 request with the key, as bytes. */
@@ -62,10 +64,15 @@ export async function ask1(port: number, question: Question = {}): Promise<Seen>
   const chunks: Buffer[] = []
   let text = ''
   let end: number | undefined
+  let bytes = 0
+  const { leavesAfterBytes = Number.POSITIVE_INFINITY } = question
   await new Promise<void>((resolve) => {
     socket.on('error', () => {})
     socket.on('close', () => resolve())
     socket.on('data', (chunk) => {
+      bytes += chunk.length
+      if (bytes > leavesAfterBytes) resolve()
+      if (leavesAfterBytes < Number.POSITIVE_INFINITY) return
       chunks.push(chunk)
       text = Buffer.concat(chunks)
         .toString('latin1')
@@ -109,7 +116,8 @@ export async function open2(port: number): Promise<ClientHttp2Session> {
 
 /** The same question as one stream of HTTP/2: whole is what ended without a reset. */
 export function ask2(session: ClientHttp2Session, question: Question = {}): Promise<Seen> {
-  const { method = 'GET', path = '/queue', body, headers } = question
+  const { method = 'GET', path = '/queue', body, headers, leavesAfterBytes = Number.POSITIVE_INFINITY } = question
+  let bytes = 0
   return new Promise((resolve) => {
     const fields = { ':method': method, ':path': path, authorization: `Bearer ${KEY}`, ...headers }
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
@@ -124,7 +132,10 @@ export function ask2(session: ClientHttp2Session, question: Question = {}): Prom
       head = JSON.stringify(received)
     })
     stream.on('data', (chunk: string) => {
-      text += chunk
+      bytes += chunk.length
+      if (bytes > leavesAfterBytes)
+        stream.close(8) // CANCEL
+      else if (leavesAfterBytes === Number.POSITIVE_INFINITY) text += chunk
     })
     stream.on('end', () => {
       ended = !stream.aborted

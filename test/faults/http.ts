@@ -163,6 +163,22 @@ export const HTTP_FAULTS: Readonly<Record<string, HttpFault>> = {
     question: { method: 'POST', path: '/upload/image', body: 'x'.repeat(300_000) },
     body: 'long',
   },
+  'refuses an upload in its middle (413) and resets': {
+    answer: ({ socket }) =>
+      socket.write('HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nlong', () => socket.resetAndDestroy()),
+    question: { method: 'POST', path: '/upload/image', body: 'x'.repeat(3_000_000) },
+  },
+  'never ends its answer, whose client leaves': {
+    answer: ({ socket }) => {
+      const more = () => {
+        while (!socket.destroyed && socket.write(Buffer.alloc(65_536)));
+      }
+      socket.write(`${OK}\r\n`)
+      socket.on('drain', more)
+      more()
+    },
+    question: { leavesAfterBytes: 128 * 2 ** 20 },
+  },
   'sends its answer one byte at a time': {
     answer: (asked) => {
       asked.socket.write(`${OK}Content-Length: 12\r\n\r\n`)

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { chmodSync, existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
@@ -15,10 +15,14 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
-async function stage(args: readonly string[] = [], under: readonly string[] = []): Promise<[Upstream, Served]> {
+async function stage(
+  args: readonly string[] = [],
+  under: readonly string[] = [],
+  uid?: number,
+): Promise<[Upstream, Served]> {
   const upstream = await misbehaving()
   cleanups.push(upstream.close)
-  const served = await serve(upstream.url, args, under)
+  const served = await serve(upstream.url, args, under, uid)
   cleanups.push(served.close)
   return [upstream, served]
 }
@@ -47,34 +51,38 @@ async function askOn(socket: Socket, path: string): Promise<string> {
 test.each([256, 1_024])(
   'a process that may open %i files serves on while idle clients take all they get',
   async (most) => {
-    const [, served] = await stage([], ['prlimit', `--nofile=${most}`])
+    const [upstream, served] = await stage([], ['prlimit', `--nofile=${most}`])
+    for (const pooled of upstream.open) pooled.destroy()
+    await upstream.quiet()
     const before = served.fds()
-    const first = connect(served.port, '127.0.0.1')
-    await once(first, 'connect')
-    expect(await askOn(first, '/queue?marker=a')).toMatch(/good a$/)
-    const idle = await Promise.all(
-      Array.from({ length: most }, async () => {
-        const socket = connect(served.port, '127.0.0.1').on('error', () => {})
-        let open = true
-        socket.on('close', () => {
-          open = false
-        })
+    // Some are in, and have not yet said all that they want.
+    const asking = await Promise.all(
+      Array.from({ length: 20 }, async (_, i) => {
+        const socket = connect(served.port, '127.0.0.1')
         await once(socket, 'connect')
-        return { socket, isOpen: () => open }
+        const text = request({ path: `/queue?marker=m${i}` })
+        socket.write(text.slice(0, 30))
+        return { socket, rest: text.slice(30), answer: once(socket, 'data') }
       }),
     )
+    const open = new Set<Socket>()
+    for (let i = 0; i < most; i++) {
+      const socket = connect(served.port, '127.0.0.1').on('error', () => {})
+      open.add(socket)
+      socket.on('close', () => open.delete(socket))
+    }
     // Those beyond its cap are told at once.
-    const kept = connectionsWithin(20_000, most)
-    while (idle.filter(({ isOpen }) => isOpen()).length >= kept) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (open.size > connectionsWithin(20_000, most)) await new Promise((resolve) => setTimeout(resolve, 5))
     expect(served.fds()).toBeLessThan(most)
-    // Who is in is served, by connections to ComfyUI that are dialled now.
-    expect(await askOn(first, '/queue?marker=b')).toMatch(/good b$/)
-    const others = idle.filter(({ isOpen }) => isOpen()).slice(0, 20)
-    const answers = await Promise.all(others.map(({ socket }) => askOn(socket, '/queue?marker=c')))
-    for (const answer of answers) expect(answer).toMatch(/good c$/)
-    for (const { socket } of idle) socket.destroy()
-    first.destroy()
-    await served.fdsWithin(before + 25) // connections to ComfyUI are kept for the next requests
+    // Who is in is served, by connections to ComfyUI that are dialled only now.
+    for (const { socket, rest } of asking) socket.write(rest)
+    for (const [i, { socket, answer }] of asking.entries()) {
+      expect(String(((await answer) as [Buffer])[0])).toMatch(new RegExp(`good m${i}$`))
+      socket.destroy()
+    }
+    for (const socket of open) socket.destroy()
+    for (const pooled of upstream.open) pooled.destroy()
+    await served.fdsWithin(before)
     await good(served.port)
   },
 )
@@ -118,6 +126,24 @@ test('a disk that takes nothing more: served and logged in all the same, told on
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   expect(served.output().match(/The audit log cannot be written/g)).toHaveLength(1)
+})
+
+test('a state folder that becomes read-only under it: served and logged in all the same', async () => {
+  // Root may write anywhere: then it runs as somebody else.
+  const [, served] = await stage([], [], process.getuid!() === 0 ? 65_534 : undefined)
+  chmodSync(served.home, 0o500)
+  for (let i = 0; i < 2; i++) {
+    const { outcome, head } = await login(served.port)
+    expect(outcome).toBe('303')
+    const headers = { Cookie: /\r\nSet-Cookie: ([^;]*)/.exec(head)![1]!, Authorization: '' }
+    expect(await ask1(served.port, { path: '/queue?marker=s', headers })).toMatchObject({ body: 'good s' })
+  }
+  served.kill('SIGHUP')
+  await served.says(/[Kk]eys were read again/)
+  await good(served.port)
+  expect(served.output()).not.toMatch(/fault of comfy-auth/)
+  served.kill('SIGTERM')
+  expect(await served.ended()).toBe(0)
 })
 
 test('SIGTERM under load: what runs is finished whole, nothing is cut, and it ends with 0', async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startCli } from '../support/cli.ts'
@@ -35,18 +35,23 @@ export function auditLines(served: Served): Record<string, unknown>[] {
     .map((line) => JSON.parse(line))
 }
 
-/** `upstream`: a URL. `under`: a command that starts it, with its arguments, as `prlimit --nofile=256`. */
+/**
+ * `upstream`: a URL. `under`: a command that starts it, with its arguments, as `prlimit --nofile=256`. `uid`: whose process
+ * and home it is.
+ */
 export async function serve(
   upstream: string,
   args: readonly string[] = [],
   under: readonly string[] = [],
+  uid?: number,
 ): Promise<Served> {
   const home = mkdtempSync(join(tmpdir(), 'comfy-auth-faults-'))
   const keyFile = join(home, 'keys.txt')
   const auditLog = join(home, 'audit.log')
   writeFileSync(keyFile, `${KEY}\n`, { mode: 0o600 })
   const all = ['serve', '--port', '0', '--upstream', upstream, '--api-key-file', keyFile, '--audit-log', auditLog]
-  const child = startCli([...all, ...args], { home, under })
+  if (uid !== undefined) for (const path of [home, keyFile]) chownSync(path, uid, uid)
+  const child = startCli([...all, ...args], { home, under, ...(uid !== undefined && { uid }) })
   let output = ''
   let end: number | string | undefined
   const waiting = new Set<() => void>()
@@ -92,6 +97,7 @@ export async function serve(
     async close() {
       child.kill('SIGKILL')
       await closed
+      chmodSync(home, 0o700)
       rmSync(home, { recursive: true, force: true })
     },
   }
