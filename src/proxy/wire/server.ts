@@ -78,20 +78,28 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   /** Connections whose framing is in doubt: what stands behind may be the inside of a body, and is nobody's request. */
   const doubtful = new WeakSet<Socket>()
   let draining = false
+  const isOneTooMany = countWaiting()
 
   const onRequest = (request: IncomingMessage, response: ServerResponse) => {
     // node:http emits `aborted` a tick after it has looked for a listener: by then whoever read the body may have left
     request.on('error', ignore)
     if (doubtful.has(request.socket)) return
     latest.set(request.socket, response)
-    if (response.socket === null) tellOfClose(response, request.socket)
+    if (response.socket === null) {
+      tellOfClose(response, request.socket)
+      if (isOneTooMany(request.socket, response)) {
+        doubtful.add(request.socket)
+        request.socket.destroy()
+        return
+      }
+    }
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
-    const fault = headFault(request)
-    if (fault === undefined) return options.onRequest(request, response)
+    const refusal = refusedHead(request)
+    if (!refusal) return options.onRequest(request, response)
     doubtful.add(request.socket)
     response.shouldKeepAlive = false
-    respond(request, response, protocolAnswer(request.httpVersionMajor > 1 ? 505 : 400, fault))
+    respond(request, response, refusal)
   }
 
   const http1 = {
@@ -138,6 +146,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on('error', () => socket.destroy())
     if (doubtful.has(socket)) return endRaw(socket)
+    if (hasTooManyFields(request)) return respondRaw(socket, TOO_MANY_FIELDS, nowMs())
     options.onUpgrade(request, socket, head)
   })
   server.on('connect', (_request: IncomingMessage, socket: Socket) => {
@@ -178,6 +187,20 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   }
 }
 
+/** As many as HTTP/2 has streams. 64 KiB hold 1,600 requests, and nothing else would bound what they cost in one go. */
+const MOST_PIPELINED = 100
+
+/** Counts the answers of each connection that wait behind another one. */
+function countWaiting(): (socket: Socket, response: ServerResponse) => boolean {
+  const counts = new WeakMap<Socket, number>()
+  return (socket, response) => {
+    const count = (counts.get(socket) ?? 0) + 1
+    counts.set(socket, count)
+    response.once('close', () => counts.set(socket, counts.get(socket)! - 1))
+    return count > MOST_PIPELINED
+  }
+}
+
 /** Where so many of all connections are taken, those that stand idle go: whoever comes has something to ask. */
 const CROWDED = 0.9
 const LOOK_FOR_ROOM_MS = 250
@@ -194,6 +217,20 @@ function makeRoom(server: Server, most: number, closeIdle: () => void): void {
 }
 
 const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')
+
+/** As over HTTP/2: 5,000 fields fit into 32 KiB, and each costs more than its bytes. */
+const MOST_FIELDS = 1_024
+const TOO_MANY_FIELDS = protocolAnswer(431, 'The head of this request has more than 1,024 fields.')
+
+function hasTooManyFields({ rawHeaders }: IncomingMessage): boolean {
+  return rawHeaders.length > 2 * MOST_FIELDS
+}
+
+function refusedHead(request: IncomingMessage) {
+  if (hasTooManyFields(request)) return TOO_MANY_FIELDS
+  const fault = headFault(request)
+  return fault === undefined ? undefined : protocolAnswer(request.httpVersionMajor > 1 ? 505 : 400, fault)
+}
 
 function parserAnswer(code: string) {
   if (code === 'HPE_HEADER_OVERFLOW') return protocolAnswer(431, 'The head of this request is longer than 32 KiB.')

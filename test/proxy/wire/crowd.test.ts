@@ -75,8 +75,8 @@ test('readers without a key that never read hold nobody with a key up', async ()
 })
 
 test('one connection that pipelines holds no more than its address may', async () => {
-  const { proxy, upstream } = await serve({ ...FEW, openWaiting: 1_000, waiting: 1_000, patienceMs: 600_000 })
-  await deaf(proxy.port, open.repeat(900))
+  const { proxy, upstream } = await serve({ ...FEW, openWaiting: 100, waiting: 100, patienceMs: 600_000 })
+  await deaf(proxy.port, open.repeat(90))
   await upstream.request(FEW.perAddress - 1)
   expect(await polite(proxy.port)).toMatch(/^HTTP\/1\.1 200 /)
   expect(upstream.requests.filter(({ head }) => head.startsWith('GET /assets'))).toHaveLength(FEW.perAddress)

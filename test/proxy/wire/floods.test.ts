@@ -86,6 +86,33 @@ describe('rapid reset', () => {
   })
 })
 
+test.each([
+  ['a request', ''],
+  ['an Upgrade', 'Connection: Upgrade\r\nUpgrade: websocket\r\n'],
+])(
+  '%s with more than 1,024 fields is 431 and closed, though its head is short, and with fewer it goes on',
+  async (_what, more) => {
+    const { proxy, upstream } = await serve()
+    expect(await exchange(proxy.port, get('/ws', more + 'a:b\r\n'.repeat(1_023)))).toMatch(/^HTTP\/1\.1 431 /)
+    expect(upstream.requests).toHaveLength(0)
+    const client = await rawClient(proxy.port, get('/ws', more + 'a:b\r\n'.repeat(1_000)))
+    closers.push(() => client.socket.destroy())
+    await upstream.request(0)
+  },
+)
+
+test('more than 100 requests that wait behind another on one connection end it, and so many do not', async () => {
+  const { proxy, upstream } = await serve({}, () => {})
+  expect(await exchange(proxy.port, get('/queue').repeat(102))).toBe('')
+  expect(await exchange(proxy.port, get('/prompt').repeat(1_600))).toBe('')
+  const client = await rawClient(proxy.port, get('/history').repeat(99) + get('/history', 'Connection: close\r\n'))
+  closers.push(() => client.socket.destroy())
+  const ofHistory = () => upstream.requests.filter(({ head }) => head.startsWith('GET /history'))
+  while (ofHistory().length < 100) await upstream.request(upstream.requests.length)
+  for (const request of ofHistory()) ok(request)
+  expect((await client.ended()).match(/HTTP\/1\.1 200 /g)).toHaveLength(100)
+})
+
 test('CONTINUATION without an end closes the connection, and the next one is served', async () => {
   const { proxy, upstream } = await serve({ tls })
   const raw = await raw2(proxy.port)

@@ -96,14 +96,17 @@ describe('a head that two readers could read differently', () => {
     expect(sim.requests).toEqual([])
   })
 
-  test('8,000 tiny headers are all read: none hides behind a limit on their number', async () => {
+  test.each([
+    [1_000, 400],
+    [8_000, 431],
+  ])('of %i tiny headers none hides behind a limit on their number: %i', async (count, status) => {
     sim.clearRequests()
-    const filler = 'a:\r\n'.repeat(8_000)
+    const filler = 'a:\r\n'.repeat(count)
     const text = await exchange(
       proxy.port,
       `GET /queue HTTP/1.1\r\nHost: localhost\r\n${filler}${AUTH}${AUTH}Connection: close\r\n\r\n`,
     )
-    expect(text).toMatch(/^HTTP\/1.1 400 /)
+    expect(text.slice(0, 13)).toBe(`HTTP/1.1 ${status} `)
     expect(sim.requests).toEqual([])
   })
 })
