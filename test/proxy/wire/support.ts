@@ -5,6 +5,7 @@ import type { LiveKey, LiveKeys } from '../../../src/keys/live.ts'
 import type { Role } from '../../../src/keys/roles.ts'
 import type { ProxyOptions } from '../../../src/proxy/options.ts'
 import { createProxy } from '../../../src/proxy/proxy.ts'
+import { knowSecret, listen } from '../../support/secrets.ts'
 
 export const ADMIN = 'admin-key-of-the-tests'
 export const USER = 'user-key-of-the-tests'
@@ -50,6 +51,8 @@ export interface TestProxy {
 export async function startProxy(upstream: string, options: Partial<ProxyOptions> = {}): Promise<TestProxy> {
   const keys = testKeys()
   const lines: string[] = []
+  for (const key of [ADMIN, USER, OTHER, VIEWER]) knowSecret(key)
+  listen('the words of a proxy', { read: () => lines.join('\n') })
   const proxy = await createProxy({
     upstream,
     listen: '127.0.0.1',
