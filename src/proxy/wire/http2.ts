@@ -132,10 +132,11 @@ class Http2Request implements ClientRequest {
     this.headers = headers
     this.rawHeaders = rawHeaders
     this.socket = connectionOf(stream)
-    this.complete = stream.endAfterHeaders
+    // Nothing at all may have come behind the head since, and ended it: nobody is told of that again.
+    this.complete = stream.endAfterHeaders || stream.readableEnded
     const length = headers['content-length']
     this.framing = {
-      hasBody: !stream.endAfterHeaders && length !== '0',
+      hasBody: !this.complete && length !== '0',
       contentLength: length === undefined ? undefined : Number(length),
     }
     // A client that resets its stream without an error ends it too: that is no whole body.

@@ -185,6 +185,11 @@ describe('a body over HTTP/2', () => {
     }
   })
 
+  test('of nothing, told of only behind the head, is whole', async () => {
+    expect((await client.ask('POST', '/userdata/a.json?overwrite=true', AUTH, '')).status).toBe(200)
+    expect(sim.requests.at(-1)!.body.bytes).toBe(0)
+  })
+
   test.each([0, 8])('that its client takes back with code %i is no whole body to ComfyUI', async (code) => {
     const { upstream, own } = await proxied(() => {})
     const raw = await raw2(own.port)
