@@ -7,13 +7,19 @@ const BIG = '/assets/big.js'
 
 const bearer = (key: string): string => `Authorization: Bearer ${key}`
 
-/** So many connections that say `first`, and then `drop` once a second. */
+/** So many connections that say `first`, and then `drop` once a second, one after the other. */
 async function trickle(attacker: Attacker, connections: number, first: string, drop: string): Promise<void> {
   const held = await attacker.hold(connections, 500, () => attacker.open(first))
-  setInterval(() => {
-    for (const socket of held) socket.write(drop)
-    attacker.count('drops', held.size)
-  }, 1_000)
+  let turns = held.values()
+  attacker.every(connections, () => {
+    let next = turns.next()
+    if (next.done) {
+      turns = held.values()
+      next = turns.next()
+    }
+    next.value?.write(drop)
+    attacker.count('drops')
+  })
 }
 
 /** So many connections that ask and never read. */
