@@ -127,7 +127,7 @@ const MUTANTS: Readonly<Record<string, Mutant & { readonly setup: keyof typeof S
     weaken: around('isOpen', (real: Any, facts: never, path: never, page: never, policy: object) =>
       real(facts, path, page, { ...policy, exempt: 'static' } as never),
     ),
-    seenBy: ['paths'],
+    seenBy: ['headers'],
   },
   'rule 7: --exempt-path opens whatever begins so': {
     setup: '--exempt-path',
