@@ -185,6 +185,7 @@ function connectionOf(stream: ServerHttp2Stream): ClientConnection {
   const remoteAddress = stream.session?.socket.remoteAddress
   const leave = () => {
     if (!stream.closed) stream.close(constants.NGHTTP2_NO_ERROR)
+    stream.resume() // Node destroys it with its last byte read only, and its connection not before
   }
   return {
     remoteAddress,
