@@ -22,9 +22,9 @@ async function trickle(attacker: Attacker, connections: number, first: string, d
   })
 }
 
-/** So many connections that ask and never read. */
+/** So many connections that ask and never read: they come slowly, or what fills the kernel's buffers at first would be measured. */
 async function deaf(attacker: Attacker, connections: number, request: string): Promise<void> {
-  await attacker.hold(connections, 200, () => attacker.open(request).pause())
+  await attacker.hold(connections, 40, () => attacker.open(request).pause())
 }
 
 /** Requests over a few connections that stay. */

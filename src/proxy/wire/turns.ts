@@ -26,6 +26,8 @@ export const TURN_LIMITS: TurnLimits = {
 
 const LOOK_MS = 500
 const STEADY_BYTES = 16 * 1024
+/** At a look: whoever comes after them in their stead starts afresh, and that is what costs. */
+const MOST_EVICTED = 8
 
 /** One exchange that wants to speak to ComfyUI. */
 export interface Guest {
@@ -212,7 +214,7 @@ export class Turns {
     const nowMs = this.#nowMs()
     const still = [...this.#running].filter((ticket) => this.#isStill(ticket, nowMs) && this.#isInTheWay(ticket.party))
     still.sort((a, b) => a.stillSinceMs! - b.stillSinceMs!)
-    for (const { guest } of still.slice(0, this.waiting)) guest.evict()
+    for (const { guest } of still.slice(0, Math.min(this.waiting, MOST_EVICTED))) guest.evict()
   }
 
   #isStill(ticket: Ticket, nowMs: number): boolean {
