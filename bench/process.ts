@@ -12,11 +12,18 @@ export interface Running {
   stop(): Promise<void>
 }
 
+const folders: string[] = []
+
 /** Gone when the process ends. */
 export function temporaryFolder(): string {
   const made = mkdtempSync(join(tmpdir(), 'comfy-auth-bench-'))
-  process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+  folders.push(made)
+  if (folders.length === 1) process.once('exit', removeFolders)
   return made
+}
+
+function removeFolders(): void {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 }
 
 export function isInstalled(program: string): boolean {

@@ -82,7 +82,7 @@ export const HTTP1: Readonly<Record<string, Attack>> = {
     start: (attacker) => deaf(attacker, 400, head('GET', '/view?filename=big.png', [bearer(attacker.key)])),
   },
   pipeline: {
-    what: '20 connections with 1,400 downloads of 64 MiB each in one go, never read',
+    what: '20 connections with 1,400 downloads of 64 MiB each in one go, never read, renewed 40 a second',
     start: (attacker) => deaf(attacker, 20, head('GET', BIG).repeat(1_400)),
   },
   'many-headers': {
