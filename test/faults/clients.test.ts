@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { FRAME, headerBlock, pseudo, raw2 } from '../support/http2.ts'
 import { ask1, ask2, open2, request } from './client.ts'
 import { rowsOf } from './doc.ts'
 import { auditLines, KEY, type Served, serve } from './process.ts'
@@ -122,11 +123,13 @@ async function run1(port: number, { fault, reached }: Ran): Promise<() => void> 
 
 /** Over HTTP/2: whoever leaves closes the connection, whoever resets the stream alone. */
 async function run2(port: number, { fault, reached }: Ran): Promise<() => void> {
-  const session = await open2(port)
   if (fault.sends === 'half a head') {
-    session.socket.destroy()
+    const raw = await raw2(port)
+    raw.send(FRAME.headers, 0, 1, headerBlock(pseudo('POST', '/upload/image')).subarray(0, 20)) // no END_HEADERS
+    raw.socket.destroy()
     return () => {}
   }
+  const session = await open2(port)
   const stream = session.request({
     ':method': 'POST',
     ':path': `${fault.path ?? '/upload/image'}?fault=1`,
