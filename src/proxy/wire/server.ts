@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import type { Answer } from '../pages/answer.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
@@ -62,14 +63,6 @@ const SPARE_MS = 10_000
 /** How often idle connections are looked for while draining. */
 const DRAIN_LOOK_MS = 25
 
-/** Node 22 says nothing to the answers that wait behind another one when their connection closes; newer ones do. */
-function tellOfClose(response: ServerResponse, socket: Socket): void {
-  const tell = () => setImmediate(() => response.closed || response.emit('close'))
-  socket.setMaxListeners(0) // one for each that waits
-  socket.once('close', tell)
-  response.once('close', () => socket.off('close', tell))
-}
-
 /** Rule 15: a listener with a strict parser and bounded heads. Rejects with the system's error where it cannot listen. */
 export async function listen(options: ServerOptions): Promise<Listener> {
   const { host, port, limits, nowMs, tls, always = [] } = options
@@ -85,19 +78,23 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     request.on('error', ignore)
     if (doubtful.has(request.socket)) return
     latest.set(request.socket, response)
-    if (response.socket === null) {
-      tellOfClose(response, request.socket)
-      if (isOneTooMany(request.socket, response)) {
-        doubtful.add(request.socket)
-        request.socket.destroy()
-        return
-      }
+    const refusal = refusedHead(request)
+    if (refusal) doubtful.add(request.socket)
+    if (response.socket !== null) {
+      serve(request, response, refusal)
+    } else if (isOneTooMany(request.socket, response)) {
+      doubtful.add(request.socket)
+      request.socket.destroy()
+    } else {
+      // Pipelined: its turn comes with the connection, so that one connection is one exchange with ComfyUI.
+      response.once('socket', () => serve(request, response, refusal))
     }
+  }
+
+  const serve = (request: IncomingMessage, response: ServerResponse, refusal: Answer | undefined) => {
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
-    const refusal = refusedHead(request)
     if (!refusal) return options.onRequest(request, response)
-    doubtful.add(request.socket)
     response.shouldKeepAlive = false
     respond(request, response, refusal)
   }
@@ -119,7 +116,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     handshakeTimeout: limits.headMs,
   }
   const server = tls ? createTlsServer({ ...http1, ...ofTls }, onRequest) : createServer(http1, onRequest)
-  server.maxHeadersCount = 0 // a head is bounded by its bytes; a list cut short would hide what stands behind
+  server.maxHeadersCount = MOST_FIELDS + 1 // one too many, and the head is refused: nothing hides behind a list cut short
   server.timeout = limits.idleMs + SPARE_MS // no exchange is silent for so long: what is left is a reader that never takes its end
   server.maxConnections = limits.connections
   countByAddress(server, limits.connectionsPerAddress, options.isUncounted)
@@ -155,7 +152,9 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const response = latest.get(socket)
     const answered = response?.headersSent === true && !(response.writableFinished && response.shouldKeepAlive)
-    if (!socket.writable || error.code === 'ECONNRESET' || (answered && !response.writableFinished)) socket.destroy()
+    const waits = response?.socket === null && !response.headersSent // behind one that is being answered
+    const isUnderWay = waits || (answered && !response.writableFinished)
+    if (!socket.writable || error.code === 'ECONNRESET' || isUnderWay) socket.destroy()
     // Behind the last answer of a connection there is nothing to say.
     else if (answered) endRaw(socket)
     else respondRaw(socket, parserAnswer(error.code ?? ''), nowMs())

@@ -190,12 +190,16 @@ describe('what comes back', () => {
   })
 
   test('of several pipelined ones too: none is worked on for nobody', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxyTo(({ head, socket }) => {
+      if (head.startsWith('GET /prompt')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    })
     const client = await rawClient(proxy.port, get('/queue').repeat(4))
-    const asked = await Promise.all([0, 1, 2, 3].map((i) => upstream.request(i)))
-    const gone = asked.map(({ socket }) => new Promise((resolve) => socket.once('close', resolve)))
+    const { socket } = await upstream.request(0)
+    const gone = new Promise((resolve) => socket.once('close', resolve))
     client.socket.destroy()
-    await Promise.all(gone)
+    await gone
+    expect(await exchange(proxy.port, get('/prompt', CLOSE))).toMatch(/^HTTP\/1\.1 200 /)
+    expect(upstream.requests.map(({ head }) => head.split(' ')[1])).toEqual(['/queue', '/prompt'])
   })
 })
 
