@@ -24,10 +24,8 @@ export const TURN_LIMITS: TurnLimits = {
   patienceMs: 5_000,
 }
 
-const LOOK_MS = 500
+const LOOK_MS = 100
 const STEADY_BYTES = 16 * 1024
-/** At a look: whoever comes after them in their stead starts afresh, and that is what costs. */
-const MOST_EVICTED = 8
 
 /** One exchange that wants to speak to ComfyUI. */
 export interface Guest {
@@ -204,7 +202,7 @@ export class Turns {
     return undefined
   }
 
-  /** While somebody waits: whoever stands in the way without moving goes, the longest still first. */
+  /** While somebody waits: whoever stands in the way without moving goes, the stillest first. */
   #look(): void {
     if (this.#running.size === 0) {
       clearInterval(this.#timer)
@@ -213,8 +211,9 @@ export class Turns {
     }
     const nowMs = this.#nowMs()
     const still = [...this.#running].filter((ticket) => this.#isStill(ticket, nowMs) && this.#isInTheWay(ticket.party))
-    still.sort((a, b) => a.stillSinceMs! - b.stillSinceMs!)
-    for (const { guest } of still.slice(0, Math.min(this.waiting, MOST_EVICTED))) guest.evict()
+    if (this.waiting === 0 || still.length === 0) return
+    // One at a look: whoever comes in its stead begins with megabytes for the kernel's buffers, and others read in between.
+    still.reduce((a, b) => (a.stillSinceMs! <= b.stillSinceMs! ? a : b)).guest.evict()
   }
 
   #isStill(ticket: Ticket, nowMs: number): boolean {

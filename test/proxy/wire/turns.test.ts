@@ -103,15 +103,15 @@ test('a client that moves on is not cut, nor one whose answer ComfyUI still owes
   expect(startedOf(next)).toBe(1)
 })
 
-test('not all who stand still are cut at once: those who come in their stead cost something too', () => {
+test('they are cut one after the other: those who come in their stead cost something too', () => {
   turns = new Turns({ ...LIMITS, running: 20, perKey: 20, waiting: 20 }, () => Date.now())
   const deaf = many(20, 'key a')
   for (const exchange of deaf) exchange.waitsForClient = true
   const next = many(20, 'key a')
-  vi.advanceTimersByTime(5_500)
-  expect([deaf.filter(({ evicted }) => evicted).length, startedOf(next)]).toEqual([8, 8])
-  vi.advanceTimersByTime(500)
-  expect(startedOf(next)).toBe(16)
+  vi.advanceTimersByTime(5_100)
+  expect([deaf.filter(({ evicted }) => evicted).length, startedOf(next)]).toEqual([1, 1])
+  vi.advanceTimersByTime(1_000)
+  expect(startedOf(next)).toBe(11)
 })
 
 test('a trickle is standing still', () => {
