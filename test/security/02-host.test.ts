@@ -53,6 +53,14 @@ describe('Host is 400', () => {
   ])('as %j', (host) => {
     expect(status(['Host', host])).toBe(400)
   })
+
+  test('where the name is longer than a name may be, whatever stands behind it', () => {
+    const long = (bytes: number) => `${'a.'.repeat(bytes)}localhost`.slice(-bytes)
+    expect(status(['Host', `${long(255)}:8189`])).toBe('page')
+    expect(status(['Host', long(256)])).toBe(400)
+    expect(status(['Host', `${long(256)}:8189`], { kind: 'any' })).toBe(400)
+    expect(status(['Host', long(30_001)])).toBe(400)
+  })
 })
 
 describe('a loopback bind', () => {

@@ -12,9 +12,12 @@ export interface Host {
 
 const NAME = /^[a-z0-9._-]+$/
 const PORT = /^[0-9]{1,5}$/
+/** No name is longer (RFC 1035, 2.3.4). */
+const MAX_NAME = 255
 
-/** host[:port] (RFC 9110, 7.2), lower-cased, one trailing dot off; undefined for anything else. */
+/** host[:port] (RFC 9110, 7.2), lower-cased, one trailing dot off; undefined for anything else, and for a name too long. */
 export function parseHost(value: string): Host | undefined {
+  if (value.length > MAX_NAME + ':65535'.length) return undefined
   const text = value.toLowerCase()
   let name: string
   let rest: string
@@ -29,7 +32,8 @@ export function parseHost(value: string): Host | undefined {
     name = colon === -1 ? text : text.slice(0, colon)
     rest = colon === -1 ? '' : text.slice(colon)
     if (name.endsWith('.')) name = name.slice(0, -1)
-    if (!NAME.test(name) || name.startsWith('.') || name.endsWith('.') || name.includes('..')) return undefined
+    if (name.length > MAX_NAME || !NAME.test(name) || name.startsWith('.') || name.endsWith('.') || name.includes('..'))
+      return undefined
   }
   if (rest !== '' && (!rest.startsWith(':') || !PORT.test(rest.slice(1)) || Number(rest.slice(1)) > 65_535)) {
     return undefined

@@ -64,10 +64,11 @@ export function expiredTwins(facts: RequestFacts, policy: Policy): readonly stri
   const head = readHead(facts)
   if (isSecure(facts, head, policy)) return []
   const own = `${policy.basePath}/`
+  const domains = [undefined, ...cookieDomains(originOf(facts, head, policy))]
   const headers: string[] = []
   let bytes = 0
   for (const path of cookiePaths(facts.target)) {
-    for (const domain of [undefined, ...cookieDomains(originOf(facts, head, policy))]) {
+    for (const domain of domains) {
       if (path === own && domain === undefined) continue
       const scope = `Path=${path}${domain === undefined ? '' : `; Domain=${domain}`}`
       const value = `${policy.cookieName(false)}=; ${scope}; Max-Age=0`
@@ -80,21 +81,30 @@ export function expiredTwins(facts: RequestFacts, policy: Policy): readonly stri
 }
 
 /** Every Path of a cookie that comes along to this target: `/`, `/api`, `/api/`, `/api/queue` (RFC 6265, 5.1.4). */
-function cookiePaths(target: string): readonly string[] {
+function* cookiePaths(target: string): Generator<string> {
   const path = target.split('?', 1)[0]!
-  if (!/^\/[!-:<-~]*$/.test(path)) return ['/']
-  const paths: string[] = []
-  for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) {
-    if (at > 0) paths.push(path.slice(0, at))
-    paths.push(path.slice(0, at + 1))
+  if (!/^\/[!-:<-~]*$/.test(path)) {
+    yield '/'
+    return
   }
-  return path.endsWith('/') ? paths : [...paths, path]
+  for (let at = path.indexOf('/'); at !== -1; at = path.indexOf('/', at + 1)) {
+    if (at > 0) yield path.slice(0, at)
+    yield path.slice(0, at + 1)
+  }
+  if (!path.endsWith('/')) yield path
 }
 
-/** The host and what stands above it. For an address or a single label browsers take Domain as the host alone: none. */
+const MAX_PARENTS = 5
+
+/** The host and what stands nearest above it. For an address or a single label browsers take Domain as the host alone: none. */
 function cookieDomains(origin: string | undefined): readonly string[] {
   const name = origin === undefined ? '' : new URL(origin).hostname
   if (name.startsWith('[') || parseIp(name)) return []
-  const labels = name.split('.')
-  return labels.slice(0, -1).map((_, i) => labels.slice(i).join('.'))
+  const domains: string[] = []
+  let domain = name
+  for (let dot = domain.indexOf('.'); dot !== -1 && domains.length <= MAX_PARENTS; dot = domain.indexOf('.')) {
+    domains.push(domain)
+    domain = domain.slice(dot + 1)
+  }
+  return domains
 }

@@ -128,6 +128,10 @@ test('two sessions: every cookie of our name goes but our own, and scripts are t
   const deep = twins(`/${'deep/'.repeat(200)}`, 'gpu.lab.test')
   expect(deep.join().length).toBeLessThan(2_048)
   expect(deep).toContain('Path=/deep/; Domain=lab.test')
+  // Of a name of many labels, itself and the five above it
+  expect(twins('/', `${'a.'.repeat(50)}lab.test`).map((scope) => scope.split('.').length)).toEqual([
+    52, 51, 50, 49, 48, 47,
+  ])
   // Over TLS no other port can set a `__Host-` cookie
   expect(twins('/api/queue', 'gpu.lab.test', { publicUrl: new URL('https://gpu.lab.test') })).toEqual([])
   const challenge = header(
