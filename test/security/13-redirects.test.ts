@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { decide } from '../../src/proxy/decide/decide.ts'
 import type { ResponsePlan } from '../../src/proxy/decide/facts.ts'
@@ -66,6 +67,60 @@ describe('a redirect of the upstream', () => {
     ]) {
       expect(to(location, below), location).toBe(location)
     }
+  })
+
+  test.each([
+    ['http://127.0.0.1:8188/\t/evil.example/x', '/.//evil.example/x'],
+    ['http://127.0.0.1:8188\\\\evil.example/', '/./\\evil.example/'],
+    ['http://127.0.0.1:8188\\x', '/x'],
+    ['//127.0.0.1:8188\\/evil.example', '/.//evil.example'],
+    ['HT\tTP://127.0.0.1:8188/\t\\evil.example', '/./\\evil.example'],
+    ['http:\\\\127.0.0.1:8188\\x', '/x'],
+    ['http:///127.0.0.1:8188//evil.example', '/.//evil.example'],
+    ['\\\\127.0.0.1:8188//evil.example', '/.//evil.example'],
+    ['http://127.1:8188/x', '/x'],
+    ['http://2130706433:8188', '/'],
+    ['http://127.0.0.1:8188/..//evil.example', '/..//evil.example'],
+  ])('%j is one to itself, as browsers read it', (location, path) => {
+    expect(to(location)).toBe(path)
+    expect(new URL(path, 'https://gpu.lan:8189').origin).toBe('https://gpu.lan:8189')
+  })
+
+  test('as browsers read another host into it stays as it is', () => {
+    for (const location of [
+      '/\t/evil.example',
+      '\\\\evil.example',
+      'http://127.0.0.1:8188\t@evil.example/',
+      '\t//evil',
+    ]) {
+      expect(to(location), location).toBe(location)
+      expect(to(location, below), location).toBe(location)
+    }
+    expect(to('\\x', below)).toBe('/comfy/x')
+  })
+
+  test('never leads away from us where it was written anew, and always leads to us from the upstream', () => {
+    const part = fc.constantFrom(
+      ...['http:', 'HTTPS:', '/', '\\', '\t', '.', '..', '?', '#', '@', ':', ' ', '%2f', 'evil.example', 'x', '//'],
+      ...['127.0.0.1:8188', '127.1:8188', 'http://127.0.0.1:8188', '//127.0.0.1:8188'],
+    )
+    const locations = fc.array(part, { maxLength: 8 }).map((parts) => parts.join(''))
+    fc.assert(
+      fc.property(locations, fc.constantFrom('', '/comfy'), (location, basePath) => {
+        const result = to(location, { basePath })
+        for (const ours of ['http://gpu.lan:8189', 'https://gpu.lan']) {
+          const meant = URL.parse(location, `${ours}/view`)
+          if (result !== location) {
+            expect(result.startsWith('/')).toBe(true)
+            expect(new URL(result, `${ours}/view`).origin).toBe(ours)
+          } else if (/^https?:\/\/127\.0\.0\.1:8188\//.test(meant?.href ?? '')) {
+            // With a scheme and no two slashes it leads there from a page of the other scheme alone
+            expect(location.replaceAll('\t', '').trim()).toMatch(/^https?:(?![/\\]{2})/i)
+          }
+        }
+      }),
+      { numRuns: 5_000 },
+    )
   })
 
   test('has what the policy says', () => {

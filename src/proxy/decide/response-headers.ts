@@ -74,20 +74,30 @@ export function responseHeaders(upstream: readonly string[], plan: ResponsePlan,
   return out
 }
 
+/** No name of anybody's (RFC 2606): what resolves to it is relative. */
+const OWN = ['http://comfy-auth.invalid', 'https://comfy-auth.invalid'] as const
+
 /**
  * A custom node that redirects to `/x`, or to itself by the name that it has for us, knows nothing of --base-path or of
- * where browsers find it: both lead to our own path. What is relative, or leads elsewhere, stays.
+ * where browsers find it: both lead to our own path. What is relative, or leads elsewhere, stays. Both are read as browsers
+ * read them (WHATWG URL): without tabs, a `\` as a `/`, and as many of them before a host as one likes.
  */
 function locationOf(value: string, { basePath, upstreamHost }: ResponsePlan): string {
-  if (/^\/(?![/\\])/.test(value)) return basePath + value
-  const [start, scheme = 'http:'] = /^(https?:)?\/\/[^/\\?#]*/i.exec(value) ?? []
-  if (start === undefined) return value
-  const url = URL.parse(start.startsWith('//') ? scheme + start : start)
-  if (url?.username !== '' || url.host !== URL.parse(`${scheme}//${upstreamHost}`)?.host) return value
-  const rest = value.slice(start.length)
+  const text = value.replace(/^[^!-\uffff]+|[\t\n\r]/g, '')
+  if (/^[/\\](?![/\\])/.test(text)) return basePath === '' ? value : `${basePath}/${text.slice(1)}`
+  const urls = OWN.map((origin) => URL.parse(text, origin))
+  const isUpstream = urls.every(
+    (url) =>
+      url?.username === '' &&
+      url.password === '' &&
+      /^https?:$/.test(url.protocol) &&
+      url.host === URL.parse(`${url.protocol}//${upstreamHost}`)?.host,
+  )
+  if (!isUpstream) return value
+  const rest = text.replace(/^(?:https?:)?[/\\]*[^/\\?#]*/i, '')
+  const path = /^[/\\]/.test(rest) ? rest.slice(1) : rest
   // `//h` would name a host: the dot says that it is a path (WHATWG URL, 4.5)
-  if (basePath === '' && /^\/[/\\]/.test(rest)) return `/.${rest}`
-  return basePath + (rest.startsWith('/') ? rest : `/${rest}`)
+  return `${basePath}${basePath === '' && /^[/\\]/.test(path) ? '/.' : ''}/${path}`
 }
 
 function connectionOf(upstream: readonly string[]): string | undefined {
