@@ -196,3 +196,18 @@ describe('a client that', () => {
     for (const one of served) expect(one.output()).not.toMatch(/fault of comfy-auth/)
   })
 })
+
+test('a client that takes its answer whole is not logged as one that left', async () => {
+  upstream.answer = answerWell
+  const session = await open2(served[1].port)
+  const known = served.map((one) => auditLines(one).length)
+  const question = { method: 'POST', path: '/upload/image?marker=1', body: BODY }
+  const seen = await Promise.all([ask1(served[0].port, question), ask2(session, question)])
+  for (const one of seen) expect(one).toMatchObject({ outcome: '200', body: 'good 1' })
+  for (const [i, one] of served.entries()) {
+    while (auditLines(one).length === known[i]) await new Promise((resolve) => setTimeout(resolve, 5))
+    const line = auditLines(one).at(-1)
+    expect([line?.status, line?.reason]).toEqual([200, undefined])
+  }
+  session.destroy()
+})

@@ -213,6 +213,7 @@ const OF_CONNECTION: ReadonlySet<string> = new Set([
 class Http2Response implements ClientResponse {
   shouldKeepAlive = true
   statusCode = 0
+  #isEnded = false
   readonly #stream: ServerHttp2Stream
   readonly #always: readonly string[]
 
@@ -229,9 +230,13 @@ class Http2Response implements ClientResponse {
     return this.#stream.destroyed || this.#stream.closed
   }
 
-  /** Node ends the writable side of a stream that its client resets: that is not finished. */
+  /**
+   * Ended by us and not reset. Node's own `writableFinished` does not say: it ends a stream that its client resets, and one whose
+   * status has no body; and of an answer written in one piece with its end it hears only after the stream has closed.
+   */
   get writableFinished(): boolean {
-    return this.#stream.writableFinished && !this.#stream.aborted
+    const { closed, aborted, rstCode } = this.#stream
+    return this.#isEnded && closed && !aborted && rstCode === constants.NGHTTP2_NO_ERROR
   }
 
   /** HTTP/2 has no status text. */
@@ -239,7 +244,8 @@ class Http2Response implements ClientResponse {
     this.statusCode = status
     if (this.destroyed) return this
     const list = headers ?? (textOrHeaders as string[])
-    const fields: Record<string, string | string[] | number> = { ':status': status }
+    const fields: Record<string, string | string[] | number> = Object.create(null) // a header may be named `constructor`
+    fields[':status'] = status
     for (const raw of [list, this.#always]) {
       for (let i = 0; i < raw.length; i += 2) add(fields, raw[i]!.toLowerCase(), raw[i + 1]!)
     }
@@ -260,7 +266,9 @@ class Http2Response implements ClientResponse {
   }
 
   end(body?: string | Uint8Array, encoding: BufferEncoding = 'utf8'): this {
-    if (this.destroyed || this.#stream.writableEnded) return this
+    if (this.destroyed) return this
+    this.#isEnded = true
+    if (this.#stream.writableEnded) return this
     if (body === undefined) this.#stream.end()
     else if (typeof body === 'string') this.#stream.end(body, encoding)
     else this.#stream.end(body)
