@@ -33,6 +33,7 @@ export interface LineFileOptions {
   readonly maxWaitingBytes?: number
   /** Told of the first failure, and again of the first after a success. */
   readonly onError?: (error: unknown) => void
+  readonly nowMs?: () => number
 }
 
 interface Opened {
@@ -58,6 +59,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
     maxBytes = Number.POSITIVE_INFINITY,
     maxWaitingBytes = 4 * 1024 * 1024,
     onError = () => {},
+    nowMs = Date.now,
   } = options
   let waiting: string[] = []
   let waitingBytes = 0
@@ -105,7 +107,8 @@ export function openLineFile(options: LineFileOptions): LineFile {
       waitingBytes = 0
       inHand = lines.length
       const missing = unreported
-      if (missing > 0) lines.unshift(JSON.stringify({ event: 'lost', count: missing }))
+      if (missing > 0)
+        lines.unshift(JSON.stringify({ time: new Date(nowMs()).toISOString(), event: 'lost', count: missing }))
       try {
         await put(Buffer.from(`${torn ? '\n' : ''}${lines.join('\n')}\n`))
         unreported -= missing

@@ -34,7 +34,7 @@ test('a file that grows beyond its size becomes .1, and nothing is lost between 
 test('what cannot be written is counted, told of once, and the next line that can be says how much is missing', async () => {
   const path = join(folder(), 'log')
   const errors: unknown[] = []
-  const file = openLineFile({ path, name, onError: (error) => errors.push(error) })
+  const file = openLineFile({ path, name, onError: (error) => errors.push(error), nowMs: () => 0 })
   rmSync(path)
   mkdirSync(path) // a folder in its place: every open fails
   file.reopen()
@@ -47,7 +47,7 @@ test('what cannot be written is counted, told of once, and the next line that ca
   rmdirSync(path)
   file.write('d')
   await file.close()
-  expect(readFileSync(path, 'utf8')).toBe('{"event":"lost","count":3}\nd\n')
+  expect(readFileSync(path, 'utf8')).toBe('{"time":"1970-01-01T00:00:00.000Z","event":"lost","count":3}\nd\n')
 })
 
 describe('a file that cannot be one is refused when it is opened', () => {
