@@ -15,9 +15,10 @@ export function framingOf(request: ClientRequest): Framing {
   return { hasBody: true, contentLength: Number(length) }
 }
 
-/** Whoever waits for our word before its body gets it: the decision has been made. */
+/** Whoever waits for our word before its body gets it: the decision has been made. Once only: a body that was read is here. */
 export function continueIfAsked(request: ClientRequest, response: ClientResponse): void {
-  if (request.headers.expect !== undefined && request.httpVersion !== '1.0') response.writeContinue()
+  if (!request.complete && request.headers.expect !== undefined && request.httpVersion !== '1.0')
+    response.writeContinue()
 }
 
 /**

@@ -8,7 +8,7 @@ import { BodySource, continueIfAsked, dropRest, framingOf } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { IdLookout } from './ownership.ts'
 import { plainText, protocolAnswer, respond, tooLargeAnswer } from './respond.ts'
-import type { Guest } from './turns.ts'
+import type { Eviction, Guest } from './turns.ts'
 import { codeOf, isUnreachable, type Upstream } from './upstream.ts'
 
 /** An index page longer than this passes as it is. */
@@ -20,7 +20,7 @@ const LEARN_BYTES = 256 * 1024
 const MOST_INFORMATIONAL = 64
 
 /** Why a client did not get its answer whole. */
-export type Broken = 'client-left' | 'client-stalled' | 'upstream-cut' | 'access-ended'
+export type Broken = 'client-left' | 'client-stalled' | 'upstream-cut' | 'access-ended' | 'gave-way'
 
 /** What forward.ts asks of pages/, and of who keeps the ledger of prompts. */
 export interface ForwardServices {
@@ -90,12 +90,12 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
   }
 
   /** Cut; a body that nothing has been answered to yet is told so. */
-  evict(): void {
-    if (!this.#headed && this.#body?.waits) {
+  evict(why: Eviction): void {
+    if (why === 'client-stalled' && !this.#headed && this.#body?.waits) {
       this.#body.stall()
       return
     }
-    this.broken = 'client-stalled'
+    this.broken = why
     this.clientGone()
     this.#response.destroy()
   }
@@ -167,8 +167,21 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
     const headers = this.#rawHeaders
     for (const item of raw) headers.push(item.toString('latin1'))
     checkHead(headers)
-    if (this.#keeps(status)) this.#kept = []
-    else this.#writeHead(this.#headers(false), statusText)
+    if (this.#keeps(status)) {
+      this.#kept = []
+      return
+    }
+    this.#writeHead(this.#headers(false), statusText)
+    const { method } = this.#facts
+    const asked = method === 'HEAD' && this.#decision.response.index // as GET, and a body comes all the same
+    if (asked || (status === 205 && headerOf(headers, 'content-length') !== '0')) this.#dropBody(controller)
+  }
+
+  /** The client gets none behind this head, and over HTTP/2 its stream is over: whoever waited to write would wait for ever. */
+  #dropBody(controller: Dispatcher.DispatchController): void {
+    this.#end()
+    this.#gone = true
+    controller.abort(new Error('only its head was asked for'))
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -235,9 +248,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
     this.#kept = undefined
     this.#writeHead(this.#headers(false))
     if (this.#facts.method === 'HEAD') {
-      this.#end()
-      this.#gone = true
-      controller.abort(new Error('only its head was asked for'))
+      this.#dropBody(controller)
       return
     }
     for (const piece of kept) this.#write(controller, piece)
@@ -272,7 +283,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
     const plan = response.index && !changed ? { ...response, index: false } : response
     const headers = responseHeaders(this.#rawHeaders, plan, this.#status)
     // RFC 9110, section 8.6: there is none on a 204, and HTTP/2 would wait for a body.
-    return this.#status === 204 ? without(headers, 'content-length') : headers
+    if (this.#status === 204) return without(headers, 'content-length')
+    // Section 15.3.6: nor is there content behind a 205, and it says so itself.
+    return this.#status === 205 ? [...without(headers, 'content-length'), 'Content-Length', '0'] : headers
   }
 
   #writeHead(headers: readonly string[], statusText?: string): void {
