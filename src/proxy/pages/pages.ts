@@ -31,6 +31,11 @@ export function createPages(deps: PagesDeps): Pages {
   const login = createLoginPages(deps)
   const health = createHealth(deps.readUpstream, deps.nowMs)
   const injectScript = createInjectScript()
+  /** Nobody is told of a login or a logout that a kill -9 could undo. */
+  const saved = async (answer: Answer): Promise<Answer> => {
+    await deps.sessions.saved()
+    return answer
+  }
 
   return {
     ...createWaitingPages(deps.policy.basePath),
@@ -41,13 +46,13 @@ export function createPages(deps: PagesDeps): Pages {
         case 'login':
           return login.page(decision, facts)
         case 'login-post':
-          return login.post(decision, facts, body)
+          return saved(login.post(decision, facts, body))
         case 'logout-post':
-          return logout(deps, facts)
+          return saved(logout(deps, facts))
         case 'inject-script':
           return injectScript(facts)
         case 'key-arrival':
-          return login.arrival(decision, facts)
+          return saved(login.arrival(decision, facts))
         case 'to-base-path':
           return seeOther(decision.returnTo)
         case 'preflight':

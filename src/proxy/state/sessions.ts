@@ -37,16 +37,22 @@ export interface StartedSession {
 }
 
 export interface Sessions {
-  /** A new session with secrets of its own; where the key has 100 already, its oldest ends. */
+  /** A new session with secrets of its own; where the key has 100 already, its oldest ends. On disk once `saved`. */
   start(of: { keyId: string; remember: boolean; client: string; nowMs: number }): StartedSession
   findByCookieDigest(digest: Digest): Session | undefined
   /** Whose storage token it is: a token alone opens nothing (rule 14), but it can belie the cookie beside it. */
   findByTokenDigest(digest: Digest): Session | undefined
   /** The session was used. Kept in memory, on disk at most once a minute. */
   touch(id: string, nowMs: number): void
-  /** False where no such session lives. */
+  /** False where no such session lives. Ended for good, over a kill -9 too, once `saved`. */
   end(id: string): boolean
   endByKey(keyId: string): number
+  /**
+   * Resolves within `saveMs` and one commit, when all that began and ended until now stands on disk: what is answered
+   * after it outlives a kill -9 and a power cut. Logins of the same moment share that commit, or a flood of them would
+   * stop everybody. Resolves too where the database cannot be written: people log in and out, and it is made up for.
+   */
+  saved(): Promise<void>
   /** Newest first. */
   list(): readonly Session[]
   /** Told of every session that ends: logged out, ended by another process, too old, or gone with its key. */
@@ -61,6 +67,8 @@ export interface SessionsOptions {
   /** How often other processes' changes (`sessions end`) and ends by time are looked for. */
   readonly pollMs?: number
   readonly flushMs?: number
+  /** How long what began or ended waits for others to be written with. */
+  readonly saveMs?: number
   /** The database could not be written; it is tried again with the next flush. */
   readonly onError?: (error: unknown) => void
 }
@@ -81,16 +89,20 @@ type Row = {
  * no query; the database follows. What another process deletes from it ends here within `pollMs`.
  */
 export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sessions {
-  const { nowMs = Date.now, random = randomBytes, pollMs = 400, flushMs = 60_000, onError = () => {} } = options
+  const { nowMs = Date.now, random = randomBytes, pollMs = 400, flushMs = 60_000 } = options
+  const { saveMs = 10, onError = () => {} } = options
   const byId = new Map<string, Session>()
   const byCookie = new Map<Digest, Session>()
   const byToken = new Map<Digest, Session>()
+  const byKey = new Map<string, Set<string>>() // ids, oldest first
   const listeners: ((session: Session) => void)[] = []
   const unsaved = { added: new Set<string>(), touched: new Set<string>(), removed: new Set<string>() }
   let earliestEndMs = Number.POSITIVE_INFINITY // a lower bound: use only moves ends later
   let lastFlushMs = nowMs()
+  let saving: { readonly done: Promise<void>; readonly resolve: () => void; readonly timer: NodeJS.Timeout } | undefined
+  let unwritable = false // tried again with each poll, not with each login
 
-  const selectAll = db.prepare('SELECT * FROM sessions')
+  const selectAll = db.prepare('SELECT * FROM sessions ORDER BY created_ms')
   const insert = db.prepare('INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
   const update = db.prepare('UPDATE sessions SET used_ms = ? WHERE id = ?')
   const remove = db.prepare('DELETE FROM sessions WHERE id = ?')
@@ -100,6 +112,9 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
     byId.set(session.id, session)
     byCookie.set(session.cookieDigest, session)
     byToken.set(session.tokenDigest, session)
+    const own = byKey.get(session.keyId)
+    if (own) own.add(session.id)
+    else byKey.set(session.keyId, new Set([session.id]))
     earliestEndMs = Math.min(earliestEndMs, session.endsMs)
   }
 
@@ -107,6 +122,9 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
     byId.delete(session.id)
     byCookie.delete(session.cookieDigest)
     byToken.delete(session.tokenDigest)
+    const own = byKey.get(session.keyId)
+    own?.delete(session.id)
+    if (own?.size === 0) byKey.delete(session.keyId)
     unsaved.added.delete(session.id)
     unsaved.touched.delete(session.id)
     for (const listener of listeners) listener(session)
@@ -120,7 +138,21 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
   /** One transaction for all that is unsaved; where it fails, everything stays unsaved and is tried again. */
   function flush(): void {
     lastFlushMs = nowMs()
+    write()
+    clearTimeout(saving?.timer)
+    saving?.resolve()
+    saving = undefined
+  }
+
+  function save(): void {
+    if (saving || unwritable) return
+    const { promise: done, resolve } = Promise.withResolvers<void>()
+    saving = { done, resolve, timer: setTimeout(flush, saveMs) }
+  }
+
+  function write(): void {
     if (unsaved.added.size + unsaved.touched.size + unsaved.removed.size === 0) return
+    unwritable = true
     try {
       db.exec('BEGIN IMMEDIATE')
       try {
@@ -137,6 +169,7 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
       onError(error)
       return
     }
+    unwritable = false
     for (const ids of Object.values(unsaved)) ids.clear()
   }
 
@@ -185,9 +218,12 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
 
   return {
     start({ keyId, remember, client, nowMs: now }) {
-      const own = [...byId.values()].filter((session) => session.keyId === keyId)
-      own.sort((a, b) => a.createdMs - b.createdMs)
-      for (const oldest of own.slice(0, Math.max(0, own.length + 1 - MAX_SESSIONS_PER_KEY))) endNow(oldest)
+      const own = byKey.get(keyId) ?? new Set()
+      let surplus = own.size + 1 - MAX_SESSIONS_PER_KEY
+      for (const id of own) {
+        if (surplus-- <= 0) break
+        endNow(byId.get(id)!)
+      }
       const cookie = COOKIE_PREFIX + secret(random)
       const token = TOKEN_PREFIX + secret(random)
       const times = { remember, createdMs: now, usedMs: now }
@@ -202,7 +238,7 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
       }
       keep(session)
       unsaved.added.add(session.id)
-      flush()
+      save()
       return { cookie, token, session }
     },
     findByCookieDigest: (digest) => byCookie.get(digest),
@@ -219,15 +255,16 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
       const session = byId.get(id)
       if (session === undefined) return false
       endNow(session)
-      flush()
+      save()
       return true
     },
     endByKey(keyId) {
-      const own = [...byId.values()].filter((session) => session.keyId === keyId)
-      for (const session of own) endNow(session)
-      flush()
+      const own = [...(byKey.get(keyId) ?? [])]
+      for (const id of own) endNow(byId.get(id)!)
+      save()
       return own.length
     },
+    saved: () => saving?.done ?? Promise.resolve(),
     list: () => [...byId.values()].sort((a, b) => b.createdMs - a.createdMs),
     onEnd: (callback) => void listeners.push(callback),
     close() {

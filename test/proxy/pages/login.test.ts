@@ -329,3 +329,15 @@ test('below --base-path links, forms and cookies stay there; over TLS the cookie
     /^__Host-\S+; Path=\/; HttpOnly; SameSite=Strict; Secure$/,
   )
 })
+
+test('who logs in or out is told once it stands on disk: a kill -9 behind the answer undoes neither', async () => {
+  const { pages, sessions, logIn } = house({ keys: { 'a key': { id: 'k1' } } })
+  const order: string[] = []
+  const { saved } = sessions
+  Object.assign(sessions, { saved: () => saved().then(() => void order.push('saved')) })
+  await logIn({ api_key: 'a key' }).then(() => order.push('in'))
+  const decision = { kind: 'page', page: 'logout-post', returnTo: '/', account: account() } as const
+  await pages.answer(decision, { facts: facts({ method: 'POST' }), body: Buffer.alloc(0) })
+  order.push('out')
+  expect(order).toEqual(['saved', 'in', 'saved', 'out'])
+})

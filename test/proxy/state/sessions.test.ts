@@ -36,7 +36,7 @@ function ended(sessions: Sessions): Promise<Session> {
   return new Promise((resolve) => sessions.onEnd(resolve))
 }
 
-test('cookie and token are two secrets of 256 bits, and only their digests are kept', () => {
+test('cookie and token are two secrets of 256 bits, and only their digests are kept', async () => {
   const path = file()
   const sessions = sessionsOn(database(path))
   const { cookie, token, session } = start(sessions)
@@ -45,6 +45,7 @@ test('cookie and token are two secrets of 256 bits, and only their digests are k
   expect(token.slice(7)).not.toBe(cookie.slice(7))
   expect(session).toMatchObject({ cookieDigest: digestOf(cookie), tokenDigest: digestOf(token), keyId: 'k1' })
   expect(session.id).toMatch(/^[0-9A-Za-z]{12}$/)
+  await sessions.saved()
   const onDisk = readFileSync(path, 'latin1') + readFileSync(`${path}-wal`, 'latin1')
   expect(onDisk).toContain(session.cookieDigest)
   expect(onDisk).not.toContain(cookie.slice(7))
@@ -116,7 +117,7 @@ test('of more than a hundred sessions of a key the oldest ends, and no other key
   expect(sessions.findByCookieDigest(digestOf(other.cookie))).toBeDefined()
 })
 
-test('with its key all of a key’s sessions end, on disk too', () => {
+test('with its key all of a key’s sessions end, on disk too', async () => {
   const path = file()
   const sessions = sessionsOn(database(path))
   start(sessions, 'k1')
@@ -124,6 +125,7 @@ test('with its key all of a key’s sessions end, on disk too', () => {
   const kept = start(sessions, 'k2')
   expect(sessions.endByKey('k1')).toBe(2)
   expect(sessions.endByKey('k1')).toBe(0)
+  await sessions.saved()
   expect(sessionsOn(database(path)).list()).toEqual([kept.session])
 })
 
@@ -131,6 +133,7 @@ test('a session that another process ends is gone here within a moment', async (
   const path = file()
   const serve = sessionsOn(database(path))
   const { session } = start(serve)
+  await serve.saved()
   const end = ended(serve)
   const command = sessionsOn(database(path))
   expect(command.list()).toEqual([session])
@@ -139,11 +142,47 @@ test('a session that another process ends is gone here within a moment', async (
   expect(serve.end(session.id)).toBe(false)
 })
 
-test('use is written in batches, and never brings back a session that was ended meanwhile', () => {
+test('logins and logouts of one moment share one commit, and stand on disk once they are saved', async () => {
+  const path = file()
+  const db = database(path)
+  const commits: string[] = []
+  const exec = db.exec.bind(db)
+  db.exec = (sql) => {
+    if (sql === 'COMMIT') commits.push(sql)
+    exec(sql)
+  }
+  const serve = sessionsOn(db, { pollMs: 60_000 })
+  const old = start(serve)
+  await serve.saved()
+  const started = Array.from({ length: 50 }, () => start(serve).session.id)
+  serve.end(old.session.id)
+  expect(commits).toHaveLength(1)
+  await serve.saved()
+  expect(commits).toHaveLength(2)
+  const stored = database(path).prepare('SELECT id FROM sessions').all()
+  expect(stored.map(({ id }) => id).toSorted()).toEqual(started.toSorted())
+  await serve.saved()
+  expect(commits).toHaveLength(2)
+})
+
+test('of a restart’s hundred the oldest ends first, as without one', () => {
+  const path = file()
+  const before = createSessions(openServeDb(path))
+  const now = Date.now()
+  const ids = Array.from({ length: 100 }, (_, i) => start(before, 'k1', false, now - 1_000 + i * 7).session.id)
+  before.close()
+  const after = sessionsOn(database(path))
+  const gone = ended(after)
+  start(after)
+  return expect(gone).resolves.toMatchObject({ id: ids[0] })
+})
+
+test('use is written in batches, and never brings back a session that was ended meanwhile', async () => {
   const path = file()
   const db = database(path)
   const serve = sessionsOn(db, { pollMs: 60_000 })
   const { session } = start(serve)
+  await serve.saved()
   const other = database(path)
   const version = () => other.prepare('PRAGMA data_version').get()
   const before = version()
@@ -167,6 +206,7 @@ test('while the database cannot be written people still log in and out, and it i
   blocker.exec('BEGIN IMMEDIATE')
   const { session, cookie } = start(serve)
   serve.end(old.session.id)
+  await serve.saved()
   await firstFailure
   expect(serve.findByCookieDigest(digestOf(cookie))?.id).toBe(session.id)
   expect(serve.findByCookieDigest(digestOf(old.cookie))).toBeUndefined()
