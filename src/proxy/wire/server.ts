@@ -73,12 +73,14 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   let draining = false
   const isOneTooMany = countWaiting()
 
-  const onRequest = (request: IncomingMessage, response: ServerResponse) => {
+  const onRequest = (request: IncomingMessage, response: ServerResponse) =>
+    take(request, response, refusedHead(request))
+
+  const take = (request: IncomingMessage, response: ServerResponse, refusal: Answer | undefined) => {
     // node:http emits `aborted` a tick after it has looked for a listener: by then whoever read the body may have left
     request.on('error', ignore)
     if (doubtful.has(request.socket)) return
     latest.set(request.socket, response)
-    const refusal = refusedHead(request)
     if (refusal) doubtful.add(request.socket)
     if (response.socket !== null) {
       serve(request, response, refusal)
@@ -107,7 +109,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     requestTimeout: 0, // uploads may take hours: only silence is limited
     keepAliveTimeout: limits.keepAliveMs,
     requireHostHeader: false, // decide/host.ts says what a Host must be
-    shouldUpgradeCallback: (request: IncomingMessage) => !draining && isWebSocketUpgrade(request),
+    shouldUpgradeCallback: (request: IncomingMessage) =>
+      !draining && standing(latest.get(request.socket)) === 'free' && isWebSocketUpgrade(request),
     noDelay: true,
   } as Parameters<typeof createServer>[0] & object
   const ofTls = {
@@ -137,8 +140,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   // `Expect: 100-continue` is answered by whoever reads the body, after the decision.
   server.on('checkContinue', onRequest)
   server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    response.shouldKeepAlive = false
-    respond(request, response, protocolAnswer(417, 'The one expectation known here is 100-continue.'))
+    take(request, response, refusedHead(request) ?? FOREIGN_EXPECTATION)
   })
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on('error', () => socket.destroy())
@@ -147,16 +149,20 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     options.onUpgrade(request, socket, head)
   })
   server.on('connect', (_request: IncomingMessage, socket: Socket) => {
-    respondRaw(socket, protocolAnswer(400, 'CONNECT is not served here.'), nowMs())
+    socket.on('error', () => socket.destroy())
+    const state = standing(latest.get(socket))
+    if (state === 'pending') socket.destroy()
+    else if (state === 'last' || doubtful.has(socket)) endRaw(socket)
+    else respondRaw(socket, protocolAnswer(400, 'CONNECT is not served here.'), nowMs())
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const response = latest.get(socket)
-    const answered = response?.headersSent === true && !(response.writableFinished && response.shouldKeepAlive)
-    const waits = response?.socket === null && !response.headersSent // behind one that is being answered
-    const isUnderWay = waits || (answered && !response.writableFinished)
-    if (!socket.writable || error.code === 'ECONNRESET' || isUnderWay) socket.destroy()
-    // Behind the last answer of a connection there is nothing to say.
-    else if (answered) endRaw(socket)
+    const state = standing(response)
+    // Broken within the body of the request whose turn it is: that one is told.
+    const isItsOwn = response?.socket != null && !response.req.complete && !response.headersSent
+    const comesTooEarly = state === 'pending' && !isItsOwn
+    if (!socket.writable || error.code === 'ECONNRESET' || comesTooEarly) socket.destroy()
+    else if (state === 'last') endRaw(socket)
     else respondRaw(socket, parserAnswer(error.code ?? ''), nowMs())
   })
 
@@ -184,6 +190,19 @@ export async function listen(options: ServerOptions): Promise<Listener> {
       clearTimeout(deadline)
     },
   }
+}
+
+/**
+ * How a connection stands after its latest answer. `pending`: that one, or one before it, has not all been handed to the connection,
+ * and nothing else may be written there: answers come in the order of the requests (RFC 9112, section 9.3.2). So an Upgrade is
+ * ignored there, as RFC 9110, section 7.8, has it for a server that goes on as before, and CONNECT or what is no request ends the
+ * connection. `last`: nothing comes behind it.
+ */
+function standing(response: ServerResponse | undefined): 'free' | 'pending' | 'last' {
+  if (response === undefined) return 'free'
+  const isOut = response.writableFinished || (response.writableEnded && response.socket !== null)
+  if (!isOut) return 'pending'
+  return response.shouldKeepAlive && response.req.complete ? 'free' : 'last'
 }
 
 /** As many as HTTP/2 has streams. 64 KiB hold 1,600 requests, and nothing else would bound what they cost in one go. */
@@ -215,6 +234,7 @@ function makeRoom(server: Server, most: number, closeIdle: () => void): void {
   })
 }
 
+const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')
 const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')
 
 /** As over HTTP/2: 5,000 fields fit into 32 KiB, and each costs more than its bytes. */

@@ -1,0 +1,109 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
+import { afterEach, describe, expect, test } from 'vitest'
+import { testCertificate } from '../../support/http2.ts'
+import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy } from './support.ts'
+
+const closers: (() => unknown)[] = []
+
+afterEach(async () => {
+  for (const close of closers.splice(0).toReversed()) await close()
+})
+
+async function proxied(answer: Parameters<typeof rawUpstream>[0] = () => {}) {
+  const upstream = await rawUpstream(answer)
+  const proxy = await startProxy(upstream.url)
+  closers.push(
+    () => upstream.close(),
+    () => proxy.close(),
+  )
+  return { upstream, proxy }
+}
+
+const SOCKET = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+const KEY = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+
+/** What must not be answered before what stands before it. */
+const BEHIND: readonly (readonly [string, string])[] = [
+  ['an Upgrade', get('/ws', SOCKET + KEY)],
+  ['an Upgrade without a key', `GET /ws HTTP/1.1\r\nHost: localhost\r\n${SOCKET}${KEY}\r\n`],
+  ['CONNECT', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['what is no request', '\x00\x01\r\n\r\n'],
+]
+
+describe('behind a request that is not answered yet', () => {
+  test.each(BEHIND)('%s is not answered in its place', async (_what, behind) => {
+    const { upstream, proxy } = await proxied()
+    const client = await rawClient(proxy.port, get('/queue') + behind)
+    const ended = client.ended()
+    await Promise.race([upstream.request(0), ended]) // cut in the same breath, it never asks
+    upstream.requests[0]?.socket.write(OK)
+    client.socket.end()
+    const text = await ended
+    expect(text === '' || text.startsWith('HTTP/1.1 200 ')).toBe(true)
+  })
+
+  test.each(BEHIND)('%s does not break into an answer that is under way', async (_what, behind) => {
+    const { upstream, proxy } = await proxied(({ socket, head }) =>
+      socket.write(head.includes('/history') ? 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf' : OK),
+    )
+    const client = await rawClient(proxy.port, get('/history'))
+    await client.until(/half$/)
+    client.socket.write(Buffer.from(behind, 'latin1'))
+    // Only once it has been read may the rest come: its answer would be the next thing that the client hears.
+    for (let i = 0; i < 3; i++) await exchange(proxy.port, get('/queue', 'Connection: close\r\n'))
+    upstream.requests[0]!.socket.write('-whole')
+    client.socket.end()
+    expect(await client.ended()).toMatch(/\r\n\r\nhalf(-whole(HTTP\/1\.1 [2-5][\s\S]*)?)?$/)
+  })
+
+  test('an Upgrade is the ordinary request that it is without one, in its turn', async () => {
+    const { upstream, proxy } = await proxied()
+    const client = await rawClient(proxy.port, get('/queue') + get('/ws', SOCKET + KEY))
+    ;(await upstream.request(0)).socket.write(OK)
+    const { head, socket } = await upstream.request(1)
+    expect(head).toMatch(/^GET \/ws/)
+    expect(head.toLowerCase()).not.toContain('upgrade')
+    socket.write('HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nno')
+    expect(await client.until(/no$/)).toMatch(/^HTTP\/1\.1 200 [\s\S]*okHTTP\/1\.1 400 /)
+    client.socket.destroy()
+  })
+
+  test('an Upgrade on a connection whose answers are all out is one', async () => {
+    const { upstream, proxy } = await proxied(({ socket, head }) => socket.write(head.includes('/ws') ? '' : OK))
+    const client = await rawClient(proxy.port, get('/queue'))
+    await client.until(/ok$/)
+    client.socket.write(get('/ws', SOCKET + KEY))
+    expect((await upstream.request(1)).head.toLowerCase()).toContain('\r\nupgrade: websocket\r\n')
+    client.socket.destroy()
+  })
+
+  test('a broken chunk in a body is still told to whoever sends it', async () => {
+    const { proxy } = await proxied()
+    const head = `POST /prompt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nTransfer-Encoding: chunked\r\n\r\n`
+    expect(await exchange(proxy.port, `${head}zz\r\n`)).toMatch(/^HTTP\/1\.1 400 /)
+  })
+})
+
+test('a foreign expectation is refused in its turn, and over TLS with what stands on every answer', async () => {
+  const { upstream, proxy } = await proxied()
+  const foreign = `POST /prompt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nExpect: gold\r\nContent-Length: 2\r\n\r\n{}`
+  const client = await rawClient(proxy.port, get('/queue') + foreign + get('/queue'))
+  ;(await upstream.request(0)).socket.write(OK)
+  expect((await client.ended()).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 417'])
+  expect(upstream.requests).toHaveLength(1)
+
+  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-pipelined-'))
+  closers.push(() => rmSync(folder, { recursive: true, force: true }))
+  const file = join(folder, 'pair.pem')
+  writeFileSync(file, testCertificate(), { mode: 0o600 })
+  const secure = await startProxy(upstream.url, { tls: { certFile: file, keyFile: file }, hsts: true })
+  closers.push(() => secure.close())
+  const socket = connectTls({ port: secure.port, host: '127.0.0.1', rejectUnauthorized: false })
+  let text = ''
+  for await (const chunk of socket.end(foreign)) text += chunk
+  expect(text).toMatch(/^HTTP\/1\.1 417 [\s\S]*\r\nStrict-Transport-Security: max-age=/)
+})
