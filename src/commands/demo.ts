@@ -48,6 +48,10 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
       helpValue: 'N',
       description: 'port of the proxy; 0 is a free one',
     }),
+    'web-root': Flags.string({
+      helpValue: 'DIR',
+      description: "show ComfyUI's own page: the static folder of comfyui-frontend-package",
+    }),
   }
 
   /** The one JSON document is printed once the demo stands, and not again when it ends. */
@@ -62,7 +66,7 @@ Serves until Ctrl-C, so that you can log in with a browser; with --once it ends 
     const signal = untilStopped()
     const output = resolve(flags.output)
     await prepareOutputDir(output)
-    const demo = await startDemo({ port: flags.port })
+    const demo = await startDemo({ port: flags.port, webRoot: flags['web-root'] })
     try {
       this.#introduce(demo)
       const refusal = await tryWithoutKey(demo)

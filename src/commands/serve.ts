@@ -54,6 +54,11 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
       exclusive: ['upstream'],
       description: 'guard a simulated ComfyUI of its own, to try it without one',
     }),
+    'web-root': Flags.string({
+      dependsOn: ['demo'],
+      helpValue: 'DIR',
+      description: "with --demo: ComfyUI's own page, the static folder of comfyui-frontend-package",
+    }),
     listen: Flags.string({ helpValue: 'ADDR', default: '127.0.0.1', description: 'addresses to listen on, by comma' }),
     port: Flags.integer({ helpValue: 'N', default: 8189, description: 'port to listen on' }),
     'api-key': Flags.string({ helpValue: 'KEY', description: 'one more key; shows in the process list' }),
@@ -170,7 +175,7 @@ environment (COMFYUI_API_KEY, COMFYUI_API_KEY_FILE) together; files are read aga
     const keys = flags['no-auth'] ? undefined : await this.#openKeys(flags)
     let sim: { readonly url: string; close(): Promise<void> } | undefined
     try {
-      if (flags.demo) sim = await (await import('../demo/demo.ts')).startSim()
+      if (flags.demo) sim = await (await import('../demo/demo.ts')).startSim({ webRoot: flags['web-root'] })
       const upstream = sim?.url ?? named
       proxy = await createProxy({
         upstream,

@@ -18,9 +18,15 @@ export const WORKFLOW = 'examples/text-to-image.json'
 /** One step of the simulated sampler: slow enough to be seen, fast enough not to be waited for. */
 const STEP_MS = 60
 
-/** The simulated ComfyUI on a free loopback port, with the demo's page: what `serve --demo` guards. */
-export async function startSim(stepMs = STEP_MS): Promise<Sim> {
-  return await createSim({ stepMs })
+export interface SimChoices {
+  readonly stepMs?: number | undefined
+  /** The `static` folder of comfyui-frontend-package: ComfyUI's own page in place of the demo's. */
+  readonly webRoot?: string | undefined
+}
+
+/** The simulated ComfyUI on a free loopback port: what `serve --demo` guards. Throws `usage` where `webRoot` holds no page. */
+export async function startSim({ stepMs = STEP_MS, webRoot }: SimChoices = {}): Promise<Sim> {
+  return await createSim({ stepMs, ...(webRoot !== undefined && { webRoot }) })
 }
 
 /** A simulated ComfyUI, the proxy before it, and one key, in a temporary folder of their own. */
@@ -38,14 +44,14 @@ export interface Demo {
 }
 
 /** `port` is the proxy's, on loopback; 0 takes a free one. The user's own keyring, profiles and databases are not touched. */
-export async function startDemo({ port, stepMs }: { port: number; stepMs?: number }): Promise<Demo> {
+export async function startDemo({ port, ...choices }: SimChoices & { readonly port: number }): Promise<Demo> {
   const home = mkdtempSync(join(tmpdir(), 'comfy-auth-demo-')) // 0700
   const closers: (() => unknown)[] = [() => rmSync(home, { recursive: true, force: true })]
   const close = async (): Promise<void> => {
     for (const end of closers.splice(0).reverse()) await end()
   }
   try {
-    const sim = await startSim(stepMs)
+    const sim = await startSim(choices)
     closers.push(() => sim.close())
     const keyring = join(home, 'keyring.json')
     const keyFile = join(home, 'demo.key')

@@ -22,6 +22,23 @@ test('serve --demo guards a simulated ComfyUI with the keys of its owner, and ta
   expect(readdirSync(temp).filter((name) => name !== 'node-compile-cache')).toEqual([])
 })
 
+test('serve --demo shows the frontend of --web-root in place of its own page', async () => {
+  const home = temporaryFolder()
+  writeFileSync(join(home, 'key.txt'), 'a-key-of-the-owner\n', { mode: 0o600 })
+  writeFileSync(join(home, 'index.html'), '<!doctype html><title>A frontend</title>')
+  const args = ['serve', '--demo', '--web-root', home, '--json', '--port', '0', '--api-key-file', join(home, 'key.txt')]
+  const child = startCli(args, { home })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const [line] = await once(child.stdout.setEncoding('utf8'), 'data')
+  const page = await fetch(JSON.parse(line).url, { headers: { 'x-api-key': 'a-key-of-the-owner' } })
+  expect(await page.text()).toContain('<title>A frontend</title>')
+})
+
+test('serve --web-root without --demo is wrong usage', async () => {
+  const { exitCode, stderr } = await runCli(['serve', '--web-root', temporaryFolder()])
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining('--web-root needs --demo')])
+})
+
 test('serve --demo and --upstream cannot stand together', async () => {
   const { exitCode, stderr } = await runCli(['serve', '--demo', '--upstream', 'http://127.0.0.1:8188'])
   expect([exitCode, stderr]).toEqual([2, expect.stringContaining('--demo and --upstream')])
