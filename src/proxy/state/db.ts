@@ -28,13 +28,25 @@ const SCHEMA = `
   CREATE INDEX IF NOT EXISTS prompt_owners_by_key ON prompt_owners (key_id, seq);
 `
 
+/** Every column that is read or written: another table of the same name fails here, not half-way through a request. */
+const COLUMNS = [
+  'SELECT id, cookie_digest, token_digest, key_id, remember, client, created_ms, used_ms FROM sessions',
+  'SELECT seq, prompt_id, key_id, at_ms FROM prompt_owners',
+]
+
+/** Of what no clock says (it ends before Date does, with room for a session's length): node:sqlite throws at the longest. */
+const MAX_MS = 8_000_000_000_000_000
+const DROP_SESSIONS = `DELETE FROM sessions WHERE created_ms NOT BETWEEN 0 AND ${MAX_MS} OR used_ms NOT BETWEEN 0 AND ${MAX_MS};`
+const DROP_USES = `DELETE FROM key_uses WHERE used_ms NOT BETWEEN 0 AND ${MAX_MS};`
+
 /** While serve runs, a lock held elsewhere may stall its event loop for this long at most; who fails tries again later. */
 const RUNNING_BUSY_TIMEOUT_MS = 100
 
 /**
  * Opens (or makes, 0600 in a 0700 folder) serve.db. `:memory:` keeps nothing. WAL, so that `sessions list`
  * reads beside a running serve, and synchronous FULL, so that an ended session stays ended over a power cut.
- * A database that a newer comfy-auth wrote is refused and left as it is.
+ * A database that a newer comfy-auth wrote is refused and left as it is, one that is damaged is refused, and rows with
+ * times that cannot be are dropped: whose session that was logs in once more.
  */
 export function openServeDb(path: string): ServeDb {
   if (path !== ':memory:') makePrivate(path)
@@ -45,7 +57,11 @@ export function openServeDb(path: string): ServeDb {
     const version = Number(db.prepare('PRAGMA user_version').get()?.user_version ?? 0)
     if (version > SCHEMA_VERSION) throw newer(path, version)
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF')
-    db.exec(`BEGIN IMMEDIATE; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`)
+    const check = db.prepare('PRAGMA quick_check(1)').get()?.quick_check
+    if (check !== 'ok') throw new Error('it is damaged')
+    const uses = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'key_uses'").get() ? DROP_USES : ''
+    db.exec(`BEGIN IMMEDIATE; ${SCHEMA} ${DROP_SESSIONS} ${uses} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`)
+    for (const columns of COLUMNS) db.prepare(columns)
     db.exec(`PRAGMA busy_timeout = ${RUNNING_BUSY_TIMEOUT_MS}`)
     return db
   } catch (error) {

@@ -1,9 +1,10 @@
-import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, test } from 'vitest'
 import { ComfyAuthError } from '../../../src/errors.ts'
 import { openServeDb } from '../../../src/proxy/state/db.ts'
+import { createSessions, storedSessions } from '../../../src/proxy/state/sessions.ts'
 import { temporaryFolder as folder } from '../../support/cli.ts'
 
 function failure(path: string): ComfyAuthError {
@@ -65,4 +66,58 @@ test('a file that is no database, a folder and a symlink are usage errors that s
   }
   expect(failure(join(dir, 'text')).remedy).toMatch(/everyone logs in once more.*whose prompt is whose.*last used/)
   expect(readFileSync(join(dir, 'text'), 'utf8')).toBe('x'.repeat(5_000))
+})
+
+test.each([
+  ['a page of it is overwritten', (path: string) => overwrite(path, 4_096)],
+  ['it is cut short', (path: string) => truncateSync(path, 20_000)],
+  ['a table is another one', (path: string) => inPlaceOfSessions(path)],
+])('a database that can be opened but not read is a usage error too: %s', (_, damage) => {
+  const path = join(folder(), 'serve.db')
+  const db = openServeDb(path)
+  const sessions = createSessions(db)
+  for (let i = 0; i < 300; i++) sessions.start({ keyId: `k${i}`, remember: true, client: 'c', nowMs: Date.now() })
+  sessions.close()
+  db.close()
+  damage(path)
+  const error = failure(path)
+  expect(error.kind).toBe('usage')
+  expect(error.message).toContain(path)
+  expect(error.remedy).toContain('Move the file away')
+})
+
+function overwrite(path: string, at: number): void {
+  const bytes = readFileSync(path)
+  bytes.fill(0xa5, at, at + 4_096)
+  writeFileSync(path, bytes)
+}
+
+function inPlaceOfSessions(path: string): void {
+  const db = new DatabaseSync(path)
+  db.exec('DROP TABLE sessions; CREATE TABLE sessions (name TEXT)')
+  db.close()
+}
+
+test('sessions whose times cannot be are dropped, and the others stay', () => {
+  const path = join(folder(), 'serve.db')
+  const before = openServeDb(path)
+  const now = Date.now()
+  for (const [id, created, used] of [
+    ['good', now, now],
+    ['a', '9223372036854775807', now],
+    ['b', now, '-9223372036854775808'],
+    ['c', '8640000000000001', now],
+  ]) {
+    before.exec(`INSERT INTO sessions VALUES ('${id}', 'cookie ${id}', 'token', 'k', 1, 'c', ${created}, ${used})`)
+  }
+  before.exec('CREATE TABLE key_uses (key_id TEXT PRIMARY KEY, used_ms INTEGER NOT NULL) STRICT')
+  before.exec(`INSERT INTO key_uses VALUES ('k1', ${now}), ('k2', 9223372036854775807)`)
+  before.close()
+  const db = openServeDb(path)
+  expect(storedSessions(db, now).map(({ id }) => id)).toEqual(['good'])
+  const sessions = createSessions(db)
+  expect(sessions.list().map(({ id }) => id)).toEqual(['good'])
+  sessions.close()
+  expect(db.prepare('SELECT key_id FROM key_uses').all()).toEqual([{ key_id: 'k1' }])
+  db.close()
 })
