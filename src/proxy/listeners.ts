@@ -4,6 +4,7 @@ import { isOurName, parseHost } from './decide/host.ts'
 import type { ProxyOptions, Settings } from './options.ts'
 import type { LiveTls } from './tls.ts'
 import type { Engine } from './wire/engine.ts'
+import { Places } from './wire/places.ts'
 import { listenForRedirect } from './wire/redirect.ts'
 import { type Listener, listen, SERVER_LIMITS, type ServerLimits } from './wire/server.ts'
 import { codeOf, urlHost } from './wire/upstream.ts'
@@ -28,10 +29,10 @@ export async function listenAll(
     connections: options.maxConnections ?? SERVER_LIMITS.connections,
     connectionsPerAddress: options.maxConnectionsPerAddress ?? SERVER_LIMITS.connectionsPerAddress,
   }
-  const isUncounted = (text: string) => {
+  const places = new Places(limits, (text) => {
     const address = parseIp(text)
     return address === undefined || isLoopback(address) || settings.isTrustedProxy(text)
-  }
+  })
   const secure = tls !== undefined
   let { port } = options
   for (const host of settings.listen) {
@@ -40,7 +41,7 @@ export async function listenAll(
         host,
         port,
         limits,
-        isUncounted,
+        places,
         nowMs,
         tls: tls?.pair,
         always: options.hsts ? HSTS : [],
@@ -62,7 +63,7 @@ export async function listenAll(
   })
   if (options.tlsRedirectPort !== undefined) {
     try {
-      listeners.push(...(await redirectAll(settings, options.tlsRedirectPort, port, limits)))
+      listeners.push(...(await redirectAll(settings, options.tlsRedirectPort, port, limits, places)))
     } catch (error) {
       await Promise.all(listeners.map((listener) => listener.close(0)))
       throw error
@@ -72,12 +73,18 @@ export async function listenAll(
 }
 
 /** --tls-redirect-port, on the same addresses. */
-async function redirectAll(settings: Settings, from: number, to: number, limits: ServerLimits): Promise<Listener[]> {
+async function redirectAll(
+  settings: Settings,
+  from: number,
+  to: number,
+  limits: ServerLimits,
+  places: Places,
+): Promise<Listener[]> {
   const listeners: Listener[] = []
   for (const host of settings.listen) {
     try {
       const originFor = (name: string) => secureOrigin(name, to, settings)
-      const { port, close } = await listenForRedirect({ host, port: from, limits, originFor })
+      const { port, close } = await listenForRedirect({ host, port: from, limits, places, originFor })
       listeners.push({ address: host, port, renew: () => {}, close })
     } catch (error) {
       if (codeOf(error) === 'EAFNOSUPPORT' && listeners.length > 0) continue

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { Places } from './places.ts'
 import { protocolAnswer, respond } from './respond.ts'
 import type { ServerLimits } from './server.ts'
 
@@ -8,6 +9,8 @@ export interface RedirectOptions {
   readonly host: string
   readonly port: number
   readonly limits: ServerLimits
+  /** Shared by all listeners. */
+  readonly places: Places
   /** Where this Host is served over TLS: an origin, or undefined where the name is not ours. */
   readonly originFor: (host: string) => string | undefined
 }
@@ -18,7 +21,7 @@ export interface Redirect {
 }
 
 /** A plain-HTTP port that knows one thing: where the page is to be found over TLS. Nothing is forwarded, no key is read. */
-export async function listenForRedirect({ host, port, limits, originFor }: RedirectOptions): Promise<Redirect> {
+export async function listenForRedirect({ host, port, limits, places, originFor }: RedirectOptions): Promise<Redirect> {
   const server = createServer(
     { maxHeaderSize: limits.headBytes, headersTimeout: limits.headMs, connectionsCheckingInterval: 1_000 },
     (request, response) => {
@@ -36,7 +39,7 @@ export async function listenForRedirect({ host, port, limits, originFor }: Redir
       }
     },
   )
-  server.maxConnections = limits.connections
+  places.guard(server, () => server.closeIdleConnections())
   server.listen({ host, port })
   await once(server, 'listening')
   return {

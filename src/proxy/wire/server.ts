@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
@@ -7,19 +7,17 @@ import type { Answer } from '../pages/answer.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
+import type { PlaceLimits, Places } from './places.ts'
 import { endRaw, protocolAnswer, respond, respondRaw, sayAlways } from './respond.ts'
 import { type Connections, divertHttp2, secureContext, type TlsPair, watchHandshakes } from './tls.ts'
 
-export interface ServerLimits {
+export interface ServerLimits extends PlaceLimits {
   readonly headBytes: number
   /** A head has to be whole within this; looked at every second. */
   readonly headMs: number
   readonly keepAliveMs: number
   /** How long an answer waits for its reader. */
   readonly idleMs: number
-  readonly connections: number
-  /** From one address; not counted for loopback and trusted proxies. */
-  readonly connectionsPerAddress: number
 }
 
 export const SERVER_LIMITS: ServerLimits = {
@@ -35,8 +33,8 @@ export interface ServerOptions {
   readonly host: string
   readonly port: number
   readonly limits: ServerLimits
-  /** Addresses that speak for many: loopback, and trusted proxies. */
-  readonly isUncounted: (address: string) => boolean
+  /** Shared by all listeners. */
+  readonly places: Places
   readonly nowMs: () => number
   /** TLS ends here, for HTTP/1.1 and HTTP/2 by ALPN; undefined: plain HTTP/1.1. */
   readonly tls?: TlsPair | undefined
@@ -121,12 +119,10 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   const server = tls ? createTlsServer({ ...http1, ...ofTls }, onRequest) : createServer(http1, onRequest)
   server.maxHeadersCount = MOST_FIELDS + 1 // one too many, and the head is refused: nothing hides behind a list cut short
   server.timeout = limits.idleMs + SPARE_MS // no exchange is silent for so long: what is left is a reader that never takes its end
-  server.maxConnections = limits.connections
-  countByAddress(server, limits.connectionsPerAddress, options.isUncounted)
 
   let http2: Http2Door | undefined
   let connections: Connections | undefined
-  makeRoom(server, limits.connections, () => {
+  options.places.guard(server, () => {
     server.closeIdleConnections()
     http2?.closeIdle()
   })
@@ -219,21 +215,6 @@ function countWaiting(): (socket: Socket, response: ServerResponse) => boolean {
   }
 }
 
-/** Where so many of all connections are taken, those that stand idle go: whoever comes has something to ask. */
-const CROWDED = 0.9
-const LOOK_FOR_ROOM_MS = 250
-
-function makeRoom(server: Server, most: number, closeIdle: () => void): void {
-  let count = 0
-  let lookedMs = Number.NEGATIVE_INFINITY
-  server.on('connection', (socket: Socket) => {
-    socket.once('close', () => count--)
-    if (++count < most * CROWDED || performance.now() - lookedMs < LOOK_FOR_ROOM_MS) return
-    lookedMs = performance.now()
-    closeIdle()
-  })
-}
-
 const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')
 const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')
 
@@ -255,23 +236,4 @@ function parserAnswer(code: string) {
   if (code === 'HPE_HEADER_OVERFLOW') return protocolAnswer(431, 'The head of this request is longer than 32 KiB.')
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return protocolAnswer(408, 'The head of this request took too long.')
   return protocolAnswer(400, 'This is not a well-formed HTTP/1.1 request.')
-}
-
-function countByAddress(server: Server, most: number, isUncounted: (address: string) => boolean): void {
-  const counts = new Map<string, number>()
-  server.on('connection', (socket: Socket) => {
-    const address = socket.remoteAddress ?? ''
-    if (isUncounted(address)) return
-    const count = (counts.get(address) ?? 0) + 1
-    if (count > most) {
-      socket.destroy()
-      return
-    }
-    counts.set(address, count)
-    socket.once('close', () => {
-      const left = counts.get(address)! - 1
-      if (left === 0) counts.delete(address)
-      else counts.set(address, left)
-    })
-  })
 }

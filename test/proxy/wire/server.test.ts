@@ -1,6 +1,5 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { listen, SERVER_LIMITS } from '../../../src/proxy/wire/server.ts'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { ADMIN, exchange, get, rawClient, startProxy, type TestProxy, testKeys } from './support.ts'
 
@@ -150,23 +149,6 @@ test('connections beyond the cap are dropped, and a place that becomes free is g
   } finally {
     await small.close()
   }
-})
-
-test('connections from one address have a cap of their own', async () => {
-  const listener = await listen({
-    host: '127.0.0.1',
-    port: 0,
-    limits: { ...SERVER_LIMITS, connectionsPerAddress: 1 },
-    isUncounted: () => false,
-    nowMs: Date.now,
-    onRequest: (_request, response) => void response.end('hi'),
-    onUpgrade: (_request, socket) => socket.destroy(),
-  })
-  const first = await rawClient(listener.port, get('/'))
-  await first.until(/hi/)
-  expect(await (await rawClient(listener.port, get('/'))).ended()).toBe('')
-  first.socket.destroy()
-  await listener.close(0)
 })
 
 test('close() lets a running answer finish, refuses new connections, and ends idle ones at once', async () => {
