@@ -119,6 +119,9 @@
     } catch {
       button.disabled = false
       show('The server cannot be reached. Check that it is running and that you are online, then try again.')
+      // The button lost it when it was disabled
+      if (field?.type === 'password') field.focus()
+      else button.focus()
     }
   }
 

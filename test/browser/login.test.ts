@@ -63,6 +63,21 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await person.close()
   })
 
+  test('a server that is away is told of, and the key that was typed stays in hand', async () => {
+    const person = await house.person()
+    const page = await person.newPage()
+    await page.goto(house.url)
+    await person.setOffline(true)
+    await page.getByLabel('API key').fill(house.key)
+    await page.getByRole('button', { name: 'Log in' }).click()
+    await page.getByText('The server cannot be reached.').waitFor()
+    expect(await page.evaluate('document.activeElement.id')).toBe('api_key')
+    await person.setOffline(false)
+    await page.keyboard.press('Enter')
+    await atWork(page)
+    await person.close()
+  })
+
   test('without Remember me cookie and token end with the browser, with it they stay', async () => {
     for (const remember of [false, true]) {
       const person = await house.person()

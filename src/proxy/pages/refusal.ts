@@ -57,7 +57,7 @@ export function refusalAnswer(
   const { status, reason, retryAfterSeconds, roleNeeded } = refusal
   const headers = challenges(refusal.challenge, reason)
   if (reason === 'two-sessions') headers.push(...expiredTwins(facts, policy))
-  if (refusal.as === 'login') return login.inPlace(loginState(decision), headers)
+  if (refusal.as === 'login') return login.inPlace(loginState(decision, policy, facts), headers)
 
   let message = MESSAGES[reason].replaceAll('/auth_login.html', `${policy.basePath}/auth_login.html`)
   if (roleNeeded !== undefined) {
@@ -84,9 +84,11 @@ function challenges(challenge: RefuseDecision['refusal']['challenge'], reason: R
   return headers
 }
 
-function loginState(decision: RefuseDecision): LoginState {
-  const { status, reason, retryAfterSeconds } = decision.refusal
-  const state = { status, next: decision.returnTo }
-  if (reason === 'throttled' && retryAfterSeconds !== undefined) return { ...state, retryAfterSeconds }
+function loginState(decision: RefuseDecision, policy: Policy, facts: RequestFacts): LoginState {
+  const { status, reason } = decision.refusal
+  // Also where the page was asked for without a key: its first try would be told to wait.
+  const retryAfterSeconds =
+    decision.refusal.retryAfterSeconds ?? policy.throttledFor(decision.account.client, facts.nowMs)
+  const state = { status, next: decision.returnTo, retryAfterSeconds }
   return reason === 'unknown-credential' ? { ...state, error: 'The key in the address is not known here.' } : state
 }

@@ -60,6 +60,13 @@ test('429 says how long to wait, in a header, in JSON and on the page', () => {
   expect(String(page.body)).toContain('any other has to wait <b>2 minutes</b>.')
 })
 
+test('the login page in place tells who must wait before the first try', () => {
+  const waits = house({ policy: { throttledFor: () => 30 } })
+  const page = waits.pages.refusal(refuse({ as: 'login', challenge: 'bearer' }), facts({ headers: BROWSER }))
+  expect([page.status, header(page, 'retry-after')]).toEqual([401, undefined])
+  expect(String(page.body)).toContain('any other has to wait <b>30 seconds</b>.')
+})
+
 const REASONS: Record<Reason, [400 | 401 | 403 | 404 | 421 | 429, string]> = {
   'bad-target': [400, 'Bad Request'],
   'outside-base-path': [404, 'Not Found'],
