@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { createLastUsed, sqliteSink } from '../keys/last-used.ts'
 import type { Policy } from './decide/facts.ts'
 import { isLive } from './decide/identify.ts'
-import { connectionsWithin, descriptorLimit } from './descriptors.ts'
+import { descriptorLimit, placesWithin } from './descriptors.ts'
 import { listenAll } from './listeners.ts'
 import { openLogs } from './logs.ts'
 import { type ProxyOptions, readCa, type Settings, validate } from './options.ts'
@@ -73,7 +73,8 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       })
     }
     const throttle = createThrottle(options.throttle)
-    const sockets = createSockets({ nowMs })
+    const places = placesWithin(options.maxConnections ?? SERVER_LIMITS.connections, descriptorLimit())
+    const sockets = createSockets({ nowMs, most: places.sockets })
     const uploads = createUploads()
     const tls = options.tls && openTls(withNames(options.tls, settings), nowMs, log)
     if (tls) closers.push(() => tls.close())
@@ -171,8 +172,8 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       audit?.record({ nowMs: nowMs(), event: 'session-end', key: { keyId: session.keyId, label: undefined } })
     })
 
-    const maxConnections = connectionsWithin(options.maxConnections ?? SERVER_LIMITS.connections, descriptorLimit())
-    const listeners = await listenAll(settings, { ...options, maxConnections }, nowMs, engine, tls, (bound) => {
+    const listening = { ...options, maxConnections: places.connections }
+    const listeners = await listenAll(settings, listening, nowMs, engine, tls, (bound) => {
       port = bound
     })
     const shownHost = urlHost(settings.listen[0]!)

@@ -4,7 +4,7 @@ import { chmodSync, existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
-import { connectionsWithin } from '../../src/proxy/descriptors.ts'
+import { placesWithin } from '../../src/proxy/descriptors.ts'
 import { ask1, request, type Seen } from './client.ts'
 import { rowsOf } from './doc.ts'
 import { auditLines, KEY, type Served, serve } from './process.ts'
@@ -72,7 +72,7 @@ test.each([256, 1_024])(
       socket.on('close', () => open.delete(socket))
     }
     // Those beyond its cap are told at once.
-    while (open.size > connectionsWithin(20_000, most)) await new Promise((resolve) => setTimeout(resolve, 5))
+    while (open.size > placesWithin(20_000, most).connections) await new Promise((resolve) => setTimeout(resolve, 5))
     expect(served.fds()).toBeLessThan(most)
     // Who is in is served, by connections to ComfyUI that are dialled only now.
     for (const { socket, rest } of asking) socket.write(rest)

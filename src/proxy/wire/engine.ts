@@ -7,6 +7,7 @@ import type {
   InspectDecision,
   PageDecision,
   Policy,
+  Principal,
   RefuseDecision,
   RequestFacts,
 } from '../decide/facts.ts'
@@ -19,10 +20,11 @@ import type { Throttle } from '../state/throttle.ts'
 import type { Uploads } from '../state/uploads.ts'
 import { continueIfAsked, framingOf, readBody } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
+import { CROWDED, NO_SOCKET_LEFT } from './crowded.ts'
 import { requestFacts } from './facts.ts'
 import { Exchange, type ForwardServices } from './forward.ts'
 import { protocolAnswer, respond, respondRaw, tooLargeAnswer } from './respond.ts'
-import { TURN_LIMITS, type TurnLimits, Turns } from './turns.ts'
+import { type Guest, TURN_LIMITS, type TurnLimits, Turns } from './turns.ts'
 import { Upgrade, type UpgradeServices } from './upgrade.ts'
 
 /** Bodies that our own pages read (rule 7). */
@@ -32,7 +34,7 @@ const PAGE_BODY_MS = 30_000
 const GONE = Symbol('no whole body came')
 const STALLED_ANSWER = protocolAnswer(408, 'The body of this request stopped coming.')
 
-export interface EngineServices extends ForwardServices, UpgradeServices {
+export interface EngineServices extends ForwardServices, Omit<UpgradeServices, 'takeTurn'> {
   readonly policy: Policy
   readonly pages: Pages
   readonly throttle: Throttle
@@ -139,6 +141,16 @@ export function createEngine(services: EngineServices): Engine {
     }
   }
 
+  function takeTurn({ principal, client }: Account, guest: Guest): (() => void) | undefined {
+    const name = principal?.keyId === undefined ? `address ${client}` : `key ${principal.keyId}`
+    return turns.take(name, isStranger(principal), guest)
+  }
+
+  /** Whoever came without a key where there are keys. */
+  function isStranger(principal: Principal | undefined): boolean {
+    return principal?.keyId === undefined && policy.auth === 'keys'
+  }
+
   function forward(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: ForwardDecision) {
     const { maxUploadBytes } = services
     const { hasBody, contentLength = 0 } = framingOf(request)
@@ -157,9 +169,8 @@ export function createEngine(services: EngineServices): Engine {
       const status = response.headersSent ? { status: response.statusCode } : {}
       record(facts, decision.account, { event: 'request', ...status, bytes, ...(broken && { reason: broken }) })
     })
-    const { principal, client } = decision.account
-    const name = principal?.keyId === undefined ? `address ${client}` : `key ${principal.keyId}`
-    const leave = turns.take(name, principal === undefined, exchange)
+    const { principal } = decision.account
+    const leave = takeTurn(decision.account, exchange)
     if (!leave) {
       exchange.bytes = respond(request, response, CROWDED)
       return
@@ -201,18 +212,28 @@ export function createEngine(services: EngineServices): Engine {
   }
 
   function join(facts: RequestFacts, decision: ForwardDecision, socket: Socket, key: string | undefined, head: Buffer) {
-    const { principal } = decision.account
-    let free: () => void = () => {}
-    const upgrade = new Upgrade(socket, facts, decision, { ...services, handshakeMs }, ({ status, bytesDown }) => {
-      free()
-      const outcome = status === undefined ? { reason: 'client-left' } : { status }
-      record(facts, decision.account, { event: 'request', ...outcome, bytes: bytesDown })
+    const { account } = decision
+    const { principal, client } = account
+    let free: (() => void) | undefined
+    const own = { ...services, handshakeMs, takeTurn: (guest: Guest) => takeTurn(account, guest) }
+    const upgrade = new Upgrade(socket, facts, decision, own, ({ status, bytesDown, broken }) => {
+      free?.()
+      const outcome = { ...(status !== undefined && { status }), ...(broken && { reason: broken }) }
+      record(facts, account, { event: 'request', bytes: bytesDown, ...outcome })
     })
-    if (principal) {
-      const clientId = decision.socket?.clientId ?? ''
-      free = sockets.add({ principal, clientId, close: (code, reason) => upgrade.close(code, reason) })
+    free = sockets.add({
+      principal,
+      client,
+      isStranger: isStranger(principal),
+      clientId: decision.socket?.clientId ?? '',
+      close: (code, reason) => upgrade.close(code, reason),
+    })
+    if (free) {
+      upgrade.start(key, head)
+      return
     }
-    upgrade.start(key, head)
+    respondRaw(socket, NO_SOCKET_LEFT, facts.nowMs)
+    record(facts, account, { event: 'request', status: NO_SOCKET_LEFT.status })
   }
 
   return {
@@ -244,11 +265,6 @@ export function createEngine(services: EngineServices): Engine {
     },
   }
 }
-
-const CROWDED: Answer = (() => {
-  const answer = protocolAnswer(503, 'Too many requests of this key or address wait for ComfyUI already.')
-  return { ...answer, headers: [...answer.headers, 'Retry-After', '1'] }
-})()
 
 const FAULT: Answer = {
   ...protocolAnswer(503, 'This server made a mistake of its own. Its owner finds it in the log.'),

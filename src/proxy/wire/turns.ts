@@ -6,12 +6,16 @@ export interface TurnLimits {
   /** Of all who came without a key (rule 7), and of one address among them. */
   readonly open: number
   readonly perAddress: number
+  /** Of `running`, what those with a key leave to those without: the login page's own files. */
+  readonly keptOpen: number
   /** Exchanges of one key or address that may wait; more are refused. */
   readonly waiting: number
   /** The same of all who came without a key. */
   readonly openWaiting: number
   /** Who stands in the way of others, and whose client took or sent less than STEADY_BYTES in this time, is cut. */
   readonly patienceMs: number
+  /** Whoever has less than an equal share waits no longer than this for those who have more. */
+  readonly shareMs: number
 }
 
 export const TURN_LIMITS: TurnLimits = {
@@ -19,13 +23,20 @@ export const TURN_LIMITS: TurnLimits = {
   perKey: 128,
   open: 96,
   perAddress: 48,
+  keptOpen: 16,
   waiting: 1_024,
   openWaiting: 2_048,
   patienceMs: 5_000,
+  shareMs: 2_000,
 }
 
 const LOOK_MS = 100
 const STEADY_BYTES = 16 * 1024
+/** Turns taken away at one look, for the sake of shares. */
+const MOST_TAKEN = 4
+
+/** Why a guest is cut: it stood still, or its party had more than its share. */
+export type Eviction = 'client-stalled' | 'gave-way'
 
 /** One exchange that wants to speak to ComfyUI. */
 export interface Guest {
@@ -35,8 +46,8 @@ export interface Guest {
   readonly waitsForClient: boolean
   /** Bytes of bodies that its client has taken or sent so far. */
   readonly movedBytes: number
-  /** It made others wait for too long. */
-  evict(): void
+  /** It made others wait for too long: it ends, visibly unfinished, and leaves. */
+  evict(why: Eviction): void
 }
 
 /** What one key, or one address without a key, holds. */
@@ -45,6 +56,10 @@ interface Party {
   readonly line: Line
   readonly most: number
   running: number
+  /** Of those: told to go for the sake of shares, and not gone yet. */
+  going: number
+  /** Of the waiting: the next turns are theirs. */
+  owed: number
   readonly waiting: Set<Ticket>
 }
 
@@ -55,6 +70,9 @@ interface Ticket {
   /** Since when its client has kept it from going on, and what had moved by then. */
   stillSinceMs: number | undefined
   stillAtBytes: number
+  /** Since when it waits for its turn. */
+  waitsSinceMs: number
+  going: boolean
 }
 
 /** Those with a key, or those without. */
@@ -62,6 +80,8 @@ interface Line {
   readonly most: number
   running: number
   waiting: number
+  /** Parties that run or wait in it. */
+  size: number
   /** With somebody waiting; who had a turn goes to the end. */
   readonly parties: Set<Party>
 }
@@ -69,8 +89,9 @@ interface Line {
 /**
  * Rule 15: ComfyUI's connections are few (a reader that never reads holds one, and so does an upload that trickles), so they are
  * shared out: to no key more than half, to those without a key less than half, to waiting parties in turn, whatever number of
- * requests each has. Where somebody waits, the ones that stand still because of their own clients go. What is held in memory is
- * bounded with them: a turn lasts until its client has taken the last byte.
+ * requests each has. Where somebody waits, the ones that stand still because of their own clients go; where somebody with less than
+ * an equal share of its line has waited for `shareMs`, the longest turn of whoever has most goes, however fast it moves. What is held
+ * in memory is bounded with them: a turn lasts until its client has taken the last byte.
  */
 export class Turns {
   readonly #limits: TurnLimits
@@ -78,15 +99,18 @@ export class Turns {
   readonly #parties = new Map<string, Party>()
   readonly #keyed: Line
   readonly #open: Line
+  /** In the order in which they began. */
   readonly #running = new Set<Ticket>()
+  /** For whom a turn has been taken from somebody. */
+  readonly #owed = new Set<Ticket>()
   #timer: NodeJS.Timeout | undefined
   #starting = false
 
   constructor(limits: TurnLimits, nowMs: () => number) {
     this.#limits = limits
     this.#nowMs = nowMs
-    this.#keyed = { most: limits.running, running: 0, waiting: 0, parties: new Set() }
-    this.#open = { most: limits.open, running: 0, waiting: 0, parties: new Set() }
+    this.#keyed = { most: limits.running - limits.keptOpen, running: 0, waiting: 0, size: 0, parties: new Set() }
+    this.#open = { most: limits.open, running: 0, waiting: 0, size: 0, parties: new Set() }
   }
 
   /** Keys and addresses remembered: those with an exchange here. */
@@ -105,7 +129,15 @@ export class Turns {
    */
   take(name: string, open: boolean, guest: Guest): (() => void) | undefined {
     const party = this.#partyOf(name, open)
-    const ticket: Ticket = { guest, party, state: 'waiting', stillSinceMs: undefined, stillAtBytes: 0 }
+    const ticket: Ticket = {
+      guest,
+      party,
+      state: 'waiting',
+      stillSinceMs: undefined,
+      stillAtBytes: 0,
+      waitsSinceMs: 0,
+      going: false,
+    }
     if (party.waiting.size === 0 && this.#mayRun(party)) {
       this.#run(ticket)
     } else {
@@ -114,6 +146,7 @@ export class Turns {
         this.#forget(party)
         return undefined
       }
+      ticket.waitsSinceMs = this.#nowMs()
       party.waiting.add(ticket)
       party.line.waiting++
       party.line.parties.add(party)
@@ -126,13 +159,18 @@ export class Turns {
     if (known) return known
     const { perKey, perAddress } = this.#limits
     const [line, most] = open ? [this.#open, perAddress] : [this.#keyed, perKey]
-    const party: Party = { name, line, most, running: 0, waiting: new Set() }
+    const party: Party = { name, line, most, running: 0, going: 0, owed: 0, waiting: new Set() }
     this.#parties.set(name, party)
+    line.size++
     return party
   }
 
   #mayRun({ running, most, line }: Party): boolean {
-    return running < most && line.running < line.most && this.#running.size < this.#limits.running
+    return running < most && !this.#isFull(line)
+  }
+
+  #isFull(line: Line): boolean {
+    return line.running >= line.most || this.#running.size >= this.#limits.running
   }
 
   #run(ticket: Ticket): void {
@@ -153,6 +191,7 @@ export class Turns {
     } else {
       party.running--
       party.line.running--
+      if (ticket.going) party.going--
       this.#running.delete(ticket)
     }
     this.#forget(party)
@@ -163,11 +202,13 @@ export class Turns {
     const { party } = ticket
     party.waiting.delete(ticket)
     party.line.waiting--
+    if (this.#owed.delete(ticket)) party.owed--
     if (party.waiting.size === 0) party.line.parties.delete(party)
   }
 
   #forget(party: Party): void {
-    if (party.running === 0 && party.waiting.size === 0) this.#parties.delete(party.name)
+    if (party.running > 0 || party.waiting.size > 0) return
+    if (this.#parties.delete(party.name)) party.line.size--
   }
 
   /** Those who wait, party by party, as far as there is room. */
@@ -188,6 +229,7 @@ export class Turns {
 
   #first(): Ticket | undefined {
     if (this.#running.size >= this.#limits.running) return undefined
+    for (const ticket of this.#owed) if (this.#mayRun(ticket.party)) return ticket
     for (const line of this.#keyed.running <= this.#open.running
       ? [this.#keyed, this.#open]
       : [this.#open, this.#keyed]) {
@@ -211,9 +253,53 @@ export class Turns {
     }
     const nowMs = this.#nowMs()
     const still = [...this.#running].filter((ticket) => this.#isStill(ticket, nowMs) && this.#isInTheWay(ticket.party))
-    if (this.waiting === 0 || still.length === 0) return
+    if (this.waiting === 0) return
     // One at a look: whoever comes in its stead begins with megabytes for the kernel's buffers, and others read in between.
-    still.reduce((a, b) => (a.stillSinceMs! <= b.stillSinceMs! ? a : b)).guest.evict()
+    if (still.length > 0) {
+      still.reduce((a, b) => (a.stillSinceMs! <= b.stillSinceMs! ? a : b)).guest.evict('client-stalled')
+    }
+    let left = MOST_TAKEN - this.#owed.size
+    for (const line of [this.#keyed, this.#open]) {
+      for (const party of line.parties) {
+        if (left <= 0 || !this.#isFull(line)) break
+        left -= this.#shareOut(party, nowMs, left)
+      }
+    }
+  }
+
+  /** Takes as many turns as this party has waited for too long, and may have: at most `most`. Gives how many it took. */
+  #shareOut(party: Party, nowMs: number, most: number): number {
+    let taken = 0
+    for (const ticket of party.waiting) {
+      if (taken === most || nowMs - ticket.waitsSinceMs < this.#limits.shareMs) break
+      if (this.#owed.has(ticket)) continue
+      const share = Math.ceil(party.line.running / party.line.size)
+      if (party.running + party.owed >= Math.min(share, party.most)) break
+      const longest = this.#longestOfRichest(party.line, share)
+      if (!longest) break
+      longest.going = true
+      longest.party.going++
+      this.#owed.add(ticket)
+      party.owed++
+      taken++
+      longest.guest.evict('gave-way')
+    }
+    return taken
+  }
+
+  /** Of the party that holds the most, and more than `share`. */
+  #longestOfRichest(line: Line, share: number): Ticket | undefined {
+    let richest: Party | undefined
+    let most = share
+    for (const party of this.#parties.values()) {
+      const held = party.running - party.going
+      if (party.line !== line || held <= most) continue
+      richest = party
+      most = held
+    }
+    if (!richest) return undefined
+    for (const ticket of this.#running) if (ticket.party === richest && !ticket.going) return ticket
+    return undefined
   }
 
   #isStill(ticket: Ticket, nowMs: number): boolean {
@@ -231,6 +317,6 @@ export class Turns {
 
   #isInTheWay(party: Party): boolean {
     if (this.#running.size >= this.#limits.running || party.waiting.size > 0) return true
-    return party.line.waiting > 0 && party.line.running >= party.line.most
+    return party.line.waiting > 0 && this.#isFull(party.line)
   }
 }

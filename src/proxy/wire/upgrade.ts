@@ -5,8 +5,11 @@ import type { ForwardDecision, RequestFacts } from '../decide/facts.ts'
 import { responseHeaders } from '../decide/response-headers.ts'
 import type { Answer } from '../pages/answer.ts'
 import type { GatewayFault } from '../pages/waiting.ts'
+import { CROWDED } from './crowded.ts'
+import type { Broken } from './forward.ts'
 import type { Relay, RelayEnd, Relays } from './relay.ts'
 import { alwaysOf, endRaw, rawHead, respondRaw } from './respond.ts'
+import type { Eviction, Guest } from './turns.ts'
 import { isUnreachable, type Upstream } from './upstream.ts'
 
 export interface UpgradeServices {
@@ -17,12 +20,16 @@ export interface UpgradeServices {
   readonly idleMs: number
   readonly waiting: (facts: RequestFacts) => Answer
   readonly badGateway: (facts: RequestFacts, fault: GatewayFault) => Answer
+  /** Its turn to speak to ComfyUI, as Turns.take gives it: until the 101, or until the client has all of another answer. */
+  readonly takeTurn: (guest: Guest) => (() => void) | undefined
 }
 
-/** What became of an Upgrade; bytes as relayed after the 101. */
+/** What became of an Upgrade, once it is over; bytes of the answer's body, or as relayed after the 101. */
 export interface UpgradeEnd extends RelayEnd {
   /** Undefined: the client left before it had one. */
   readonly status: number | undefined
+  /** Why the client did not get its answer whole. */
+  readonly broken?: Broken | undefined
 }
 
 /** RFC 6455, section 1.3. */
@@ -34,7 +41,7 @@ const EARLY_BYTES = 64 * 1024
 const NOTHING: RelayEnd = { bytesDown: 0, bytesUp: 0 }
 
 /**
- * One WebSocket (rule 11): dials the upstream, and joins the two sockets once a true 101 has come back. Until then nothing
+ * One WebSocket (rule 11): waits for its turn, dials the upstream, and joins the two sockets once a true 101 has come back. Until then nothing
  * that the client sent behind its head goes up.
  */
 export class Upgrade {
@@ -51,6 +58,12 @@ export class Upgrade {
   #earlyBytes = 0
   #settled = false
   #timedOut = false
+  /** An answer that is no 101 waits for the client to take more. */
+  #paused = false
+  #bytes = 0
+  #broken: Broken | undefined
+  #leaveTurn: (() => void) | undefined
+  #turnOver = false
 
   constructor(
     client: Socket,
@@ -67,11 +80,37 @@ export class Upgrade {
   }
 
   start(key: string | undefined, head: Buffer): void {
-    const { upstream, handshakeMs } = this.#services
     this.#early.push(head)
     // It is read meanwhile, or nobody would see it leave; what it says waits for the 101.
     this.#client.on('data', this.#hold).on('end', this.#clientGone)
     this.#client.on('error', this.#clientGone).on('close', this.#clientGone)
+    this.#leaveTurn = this.#services.takeTurn(this.#guest(key))
+    if (!this.#leaveTurn) this.#answer(CROWDED)
+    else if (this.#turnOver) this.#leaveTurn()
+  }
+
+  #guest(key: string | undefined): Guest {
+    const waits = () => this.#paused
+    const moved = () => this.#bytes
+    return {
+      start: () => this.#dial(key),
+      evict: (why) => this.#evict(why),
+      get waitsForClient() {
+        return waits()
+      },
+      get movedBytes() {
+        return moved()
+      },
+    }
+  }
+
+  #evict(why: Eviction): void {
+    this.#broken = why
+    this.#client.destroy()
+  }
+
+  #dial(key: string | undefined): void {
+    const { upstream, handshakeMs } = this.#services
     const headers = [...this.#decision.headers, 'Connection', 'Upgrade', 'Upgrade', 'websocket']
     try {
       this.#dialled = httpRequest({ path: this.#decision.target, headers, createConnection: () => upstream.dial() })
@@ -117,6 +156,7 @@ export class Upgrade {
     }
     this.#services.upstream.answered()
     this.#release()
+    this.#endTurn()
     this.#client.setTimeout(0).setNoDelay(true).setKeepAlive(true, 60_000)
     this.#client.write(this.#switching(answer))
     this.#relay = this.#services.relays.join(this.#client, upstream, (end) => this.#onEnd({ status: 101, ...end }))
@@ -153,33 +193,62 @@ export class Upgrade {
     const chunked = answer.headers['content-length'] === undefined && status !== 204 && status !== 304
     if (chunked) headers.push('Transfer-Encoding', 'chunked')
     this.#client.write(rawHead(status, answer.statusMessage!, headers))
-    answer.setTimeout(this.#services.idleMs, () => this.#client.destroy())
+    const cut = (why: Broken) => {
+      this.#broken ??= why
+      this.#client.destroy() // cut, never ended as if it were complete
+    }
+    answer.setTimeout(this.#services.idleMs, () => cut(this.#paused ? 'client-stalled' : 'upstream-cut'))
     answer.on('data', (chunk: Buffer) => {
-      if (!this.#client.write(chunked ? chunkOf(chunk) : chunk)) answer.pause()
+      this.#bytes += chunk.length
+      if (this.#client.write(chunked ? chunkOf(chunk) : chunk)) return
+      this.#paused = true
+      answer.pause()
     })
-    this.#client.on('drain', () => answer.resume())
+    this.#client.on('drain', () => {
+      this.#paused = false
+      answer.resume()
+    })
     answer.on('end', () => endRaw(this.#client, chunked ? LAST_CHUNK : undefined))
-    answer.on('error', () => this.#client.destroy()) // cut, never ended as if it were complete
+    answer.on('error', () => cut('upstream-cut'))
     this.#client.on('error', () => this.#client.destroy())
-    this.#client.on('close', () => answer.destroy())
-    this.#onEnd({ status, ...NOTHING })
+    this.#client.on('close', () => {
+      answer.destroy()
+      if (!this.#client.writableFinished) this.#broken ??= 'client-left'
+      this.#end({ status, bytesDown: this.#bytes, bytesUp: 0 })
+    })
+    this.#client.resume() // what stands behind is dropped, and its end seen
   }
 
   #fail(error: unknown): void {
     if (this.#settled) return
-    this.#release()
     const { upstream, waiting, badGateway } = this.#services
     const unreachable = isUnreachable(error)
     if (unreachable) upstream.failed(error)
-    const answer = unreachable ? waiting(this.#facts) : badGateway(this.#facts, this.#timedOut ? 'timeout' : 'cut')
+    this.#answer(unreachable ? waiting(this.#facts) : badGateway(this.#facts, this.#timedOut ? 'timeout' : 'cut'))
+  }
+
+  /** One of ours. */
+  #answer(answer: Answer): void {
+    this.#release()
     respondRaw(this.#client, answer, this.#facts.nowMs)
-    this.#onEnd({ status: answer.status, ...NOTHING })
+    this.#end({ status: answer.status, ...NOTHING })
   }
 
   #leave(): void {
     if (this.#settled) return
     this.#release()
-    this.#onEnd({ status: undefined, ...NOTHING })
+    this.#broken ??= 'client-left'
+    this.#end({ status: undefined, ...NOTHING })
+  }
+
+  #end(end: UpgradeEnd): void {
+    this.#endTurn()
+    this.#onEnd({ ...end, broken: this.#broken })
+  }
+
+  #endTurn(): void {
+    this.#turnOver = true
+    this.#leaveTurn?.()
   }
 
   #release(): void {

@@ -18,9 +18,23 @@ function register(options: Parameters<typeof createSockets>[0] = {}) {
   const clock = { nowMs: 0 }
   const sockets = createSockets({ nowMs: () => clock.nowMs, ...options })
   const closed: [string, number][] = []
-  const add = (who: Principal, clientId: string, name = clientId) =>
-    sockets.add({ principal: who, clientId, close: (code) => closed.push([name, code]) })
-  return { clock, sockets, closed, add }
+  const tryAdd = (who: Principal, clientId: string, name = clientId, client = '192.0.2.1') =>
+    sockets.add({
+      principal: who,
+      client,
+      isStranger: who.keyId === undefined,
+      clientId,
+      close: (code) => closed.push([name, code]),
+    })
+  const add = (...args: Parameters<typeof tryAdd>): (() => void) => {
+    const free = tryAdd(...args)
+    if (!free) throw new Error('there is no room')
+    return free
+  }
+  /** How many of so many are taken. */
+  const fill = (count: number, who: Principal, client?: string) =>
+    Array.from({ length: count }, (_, i) => tryAdd(who, '', String(i), client)).filter(Boolean).length
+  return { clock, sockets, closed, add, tryAdd, fill }
 }
 
 test('sockets close with their key, with their session, and with the server', () => {
@@ -105,4 +119,49 @@ test('all passing ids together are bounded, open ones never forgotten', () => {
   const held = Array.from({ length: 20 }, (_, i) => sockets.owner(`id ${i}`, 0)).filter(Boolean)
   expect(held).toHaveLength(5)
   expect(sockets.owner('open', 0)).toBe('key:k0')
+})
+
+const stranger = (client: string): Principal => ({
+  ...principal('none'),
+  name: `anonymous:${client}`,
+  keyId: undefined,
+})
+
+test('no key gets more than half of all, nor of what the others have left', () => {
+  const { sockets, fill } = register({ most: 20_000 })
+  expect(fill(20_001, principal('greedy'))).toBe(10_000)
+  expect(fill(20_001, principal('as greedy'))).toBe(5_000)
+  expect(fill(20_001, principal('third'))).toBe(2_500)
+  expect(fill(3, principal('modest'))).toBe(3)
+  expect(sockets.count).toBeLessThan(20_000)
+})
+
+test('a socket that is taken off makes room for another of its key', () => {
+  const { add, tryAdd } = register({ most: 2 })
+  const first = add(principal('k1'), 'a')
+  expect(tryAdd(principal('k1'), 'b')).toBeUndefined()
+  first()
+  first()
+  expect(tryAdd(principal('k1'), 'b')).toBeTypeOf('function')
+  expect(tryAdd(principal('k1'), 'c')).toBeUndefined()
+})
+
+test('strangers count by address, and all together as one key would', () => {
+  const { fill } = register({ most: 200, mostPerAddress: 64 })
+  expect(fill(100, stranger('2001:db8::/64'), '2001:db8::/64')).toBe(64)
+  expect(fill(100, stranger('192.0.2.7'), '192.0.2.7')).toBe(36)
+  expect(fill(1, stranger('192.0.2.8'), '192.0.2.8')).toBe(0)
+  expect(fill(30, principal('k1'))).toBe(30)
+})
+
+test('without any key in force an address is no stranger, and has what a key has', () => {
+  const { sockets } = register({ most: 400 })
+  const open = {
+    principal: stranger('192.0.2.7'),
+    client: '192.0.2.7',
+    isStranger: false,
+    clientId: '',
+    close: () => {},
+  }
+  expect(Array.from({ length: 300 }, () => sockets.add({ ...open })).filter(Boolean)).toHaveLength(200)
 })

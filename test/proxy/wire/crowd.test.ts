@@ -64,7 +64,16 @@ const withKey = (line: string, key: string, more = '') =>
   `${line} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${key}\r\n${more}\r\n`
 const polite = (port: number) => exchange(port, get('/prompt', 'Connection: close\r\n'))
 
-const FEW: TurnLimits = { ...TURN_LIMITS, running: 12, perKey: 6, open: 4, perAddress: 3, waiting: 8, openWaiting: 16 }
+const FEW: TurnLimits = {
+  ...TURN_LIMITS,
+  running: 12,
+  perKey: 6,
+  open: 4,
+  perAddress: 3,
+  keptOpen: 0,
+  waiting: 8,
+  openWaiting: 16,
+}
 
 test('readers without a key that never read hold nobody with a key up', async () => {
   const { proxy, upstream } = await serve({ ...FEW, patienceMs: 600_000 })

@@ -1,19 +1,22 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { type Guest, type TurnLimits, Turns } from '../../../src/proxy/wire/turns.ts'
+import { type Eviction, type Guest, type TurnLimits, Turns } from '../../../src/proxy/wire/turns.ts'
 
 const LIMITS: TurnLimits = {
   running: 6,
   perKey: 3,
   open: 2,
   perAddress: 2,
+  keptOpen: 0,
   waiting: 4,
   openWaiting: 5,
   patienceMs: 5_000,
+  shareMs: 2_000,
 }
 
 class Exchange implements Guest {
   started = false
   evicted = false
+  why: Eviction | undefined
   waitsForClient = false
   movedBytes = 0
   leave: (() => void) | undefined
@@ -22,8 +25,9 @@ class Exchange implements Guest {
     this.started = true
   }
 
-  evict(): void {
+  evict(why: Eviction): void {
     this.evicted = true
+    this.why = why
     this.leave!()
   }
 }
@@ -148,4 +152,97 @@ test('nothing is remembered of those who are gone', () => {
   expect([turns.size, turns.waiting]).toEqual([0, 0])
   vi.advanceTimersByTime(1_000)
   expect(vi.getTimerCount()).toBe(0)
+})
+
+/** Many turns, and no address below its own cap where it is alone. */
+const WIDE: TurnLimits = { ...LIMITS, running: 40, perKey: 40, open: 12, perAddress: 6, waiting: 50, openWaiting: 100 }
+const cutOf = (exchanges: readonly Exchange[]) => exchanges.filter(({ why }) => why === 'gave-way').length
+/** They move fast enough for ever. */
+function moving(exchanges: readonly Exchange[]): void {
+  for (const exchange of exchanges) exchange.waitsForClient = true
+  setInterval(() => {
+    for (const exchange of exchanges) exchange.movedBytes += 16 * 1024
+  }, 50)
+}
+
+test('two addresses that fill all turns give way to a third, longest turns first, until each has an equal share', () => {
+  turns = new Turns(WIDE, () => Date.now())
+  const [first, second] = [many(6, 'address 1', true), many(6, 'address 2', true)]
+  moving([...first, ...second])
+  const third = many(6, 'address 3', true)
+  vi.advanceTimersByTime(1_900)
+  expect([startedOf(third), cutOf([...first, ...second])]).toEqual([0, 0])
+  vi.advanceTimersByTime(200)
+  expect(startedOf(third)).toBe(4)
+  vi.advanceTimersByTime(60_000)
+  expect([cutOf(first), cutOf(second), cutOf(third), startedOf(third)]).toEqual([2, 2, 0, 4])
+  expect(first.map(({ evicted }) => evicted)).toEqual([true, true, false, false, false, false])
+})
+
+test('two keys that fill all turns give way to a third, whatever waits behind them', () => {
+  turns = new Turns({ ...WIDE, perKey: 20 }, () => Date.now())
+  const greedy = [...many(60, 'key a'), ...many(60, 'key b')]
+  moving(greedy)
+  expect(startedOf(greedy)).toBe(40)
+  const modest = come('key c')
+  vi.advanceTimersByTime(2_100)
+  expect([modest.started, startedOf(greedy), cutOf(greedy)]).toEqual([true, 40, 1])
+})
+
+test('the turn that one gives way with is whose it was taken for, however many wait before', () => {
+  turns = new Turns({ ...WIDE, perKey: 20 }, () => Date.now())
+  const greedy = [...many(60, 'key a'), ...many(60, 'key b')]
+  const modest = come('key c')
+  const held: Exchange[] = []
+  for (const exchange of greedy) {
+    exchange.evict = () => {
+      exchange.why = 'gave-way'
+      held.push(exchange) // its connection takes a moment to close
+    }
+  }
+  vi.advanceTimersByTime(2_150)
+  expect([modest.started, held]).toEqual([false, [greedy[0]]])
+  greedy[0]!.leave!()
+  expect([modest.started, startedOf(greedy)]).toEqual([true, 40])
+})
+
+test('a few give way at a look, and none twice', () => {
+  turns = new Turns({ ...WIDE, running: 40, perKey: 40 }, () => Date.now())
+  const greedy = many(40, 'key a')
+  const held: Exchange[] = []
+  for (const exchange of greedy) exchange.evict = () => void held.push(exchange)
+  many(20, 'key b')
+  vi.advanceTimersByTime(3_000)
+  expect([held.length, new Set(held).size]).toEqual([4, 4])
+  for (const exchange of held.splice(0)) exchange.leave!()
+  vi.advanceTimersByTime(100)
+  expect(held).toHaveLength(4)
+})
+
+test('a party that waits alone, or has its share, takes no turn from anybody', () => {
+  turns = new Turns(WIDE, () => Date.now())
+  const alone = many(50, 'key a')
+  vi.advanceTimersByTime(60_000)
+  expect([startedOf(alone), cutOf(alone)]).toEqual([40, 0])
+  const even = many(50, 'key b')
+  vi.advanceTimersByTime(60_000)
+  expect([startedOf(even), cutOf(alone), cutOf(even)]).toEqual([20, 20, 0])
+})
+
+test('where everybody has one turn, everybody keeps it', () => {
+  turns = new Turns(WIDE, () => Date.now())
+  const strangers = Array.from({ length: 12 }, (_, i) => come(`address ${i}`, true))
+  const late = come('address 99', true)
+  vi.advanceTimersByTime(60_000)
+  expect([cutOf(strangers), late.started]).toEqual([0, false])
+})
+
+test('strangers take no turn from a key, and find some that keys cannot have', () => {
+  turns = new Turns({ ...WIDE, perKey: 19, keptOpen: 2 }, () => Date.now())
+  const keyed = [...many(40, 'key a'), ...many(40, 'key b')]
+  expect(startedOf(keyed)).toBe(38)
+  const strangers = ['1', '2', '3'].flatMap((name) => many(3, `address ${name}`, true))
+  expect(startedOf(strangers)).toBe(2)
+  vi.advanceTimersByTime(60_000)
+  expect(keyed.filter(({ evicted }) => evicted)).toEqual([])
 })
