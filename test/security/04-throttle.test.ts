@@ -72,6 +72,63 @@ describe('a failed guess counts', () => {
   })
 })
 
+describe('a foreign page, which can have a visitor’s browser send any query', () => {
+  const image = { 'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'no-cors', 'Sec-Fetch-Dest': 'image' }
+  const protocol = (key: string) => `comfy-auth.bearer.${Buffer.from(key).toString('base64url')}`
+  const guesses = (key: string): [string, FactsOverrides][] => [
+    ['cross-site', { target: `/view?api_key=${encodeURIComponent(key)}`, headers: image }],
+    [
+      'same-site',
+      { target: `/queue?token=${encodeURIComponent(key)}`, headers: { ...image, 'Sec-Fetch-Site': 'same-site' } },
+    ],
+    [
+      'a form',
+      {
+        method: 'POST',
+        target: `/prompt?api_key=${encodeURIComponent(key)}`,
+        headers: { ...image, 'Sec-Fetch-Dest': 'document' },
+      },
+    ],
+    ['a frame', { target: `/?api_key=${encodeURIComponent(key)}`, headers: { ...image, 'Sec-Fetch-Dest': 'iframe' } }],
+    ['a socket', { target: '/ws', upgrade: true, headers: { ...image, 'Sec-WebSocket-Protocol': protocol(key) } }],
+  ]
+
+  test('locks nobody out by it, and learns nothing: a key that could be guessed is not looked up', () => {
+    for (const [name, facts] of [...guesses(WEAK), ...guesses('wrong guess')]) {
+      const refused = { refusal: { status: 403, reason: 'foreign-origin' }, account: { failures: [] } }
+      expect(ask(facts), name).toMatchObject(refused)
+      expect(ask(facts, blocked), name).toMatchObject({ refusal: { status: 429 }, account: { failures: [] } })
+    }
+  })
+
+  test('may show an image with a key of our own format, and does not count where that is unknown', () => {
+    for (const [name, facts] of guesses(KEYS.viewer).filter(([kind]) => kind !== 'a form')) {
+      expect(ask(facts), name).toMatchObject({ account: { principal: { keyId: 'viewer-id' } } })
+    }
+    for (const [name, facts] of guesses(UNKNOWN_KEY)) {
+      expect(ask(facts), name).toMatchObject({ refusal: { status: 401 }, account: { failures: [] } })
+    }
+  })
+
+  test('may lead to us with a key, which is asked about, and whose guesses count as anybody’s', () => {
+    const link = { ...image, 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' }
+    expect(ask({ target: '/?api_key=correct%20horse', headers: link })).toMatchObject({ page: 'key-arrival' })
+    expect(failures({ target: '/?api_key=wrong%20guess', headers: link })).toHaveLength(1)
+  })
+
+  test('is no foreign one where --enable-cors-header names its origin', () => {
+    const policy = makePolicy({ keys, corsOrigin: 'https://app.example' })
+    const from = (Origin: string) => ({ target: '/queue?api_key=correct%20horse', headers: { ...image, Origin } })
+    expect(ask(from('https://app.example'), policy).kind).toBe('forward')
+    expect(ask(from('https://evil.example'), policy)).toMatchObject({ refusal: { status: 403 } })
+  })
+
+  test('takes nothing from what stands in a header, which no page can send unasked', () => {
+    expect(ask({ target: '/queue?api_key=wrong', headers: { ...image, ...bearer(WEAK) } }).kind).toBe('forward')
+    expect(failures({ headers: { ...image, ...bearer('wrong guess') } })).toHaveLength(1)
+  })
+})
+
 describe('nothing counts', () => {
   test.each<[string, FactsOverrides]>([
     ['of a success', { headers: bearer(KEYS.viewer) }],

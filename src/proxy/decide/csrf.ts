@@ -1,4 +1,5 @@
 import { isTrustedPeer } from './client.ts'
+import { allowedOrigin } from './cors.ts'
 import type { PageName, Policy, Principal, Refusal, RequestFacts } from './facts.ts'
 import { type Head, isPageLoad } from './head.ts'
 import { parseHost } from './host.ts'
@@ -57,6 +58,16 @@ export function checkCsrf(asked: Asked, policy: Policy): Refusal | undefined {
   // The page itself may be asked for by anyone: the login page in its place then finds the session by its own fetch
   if (isPage(standpoint) && isPageLoad(facts, head)) return unauthorised(facts, head, 'foreign-origin')
   return refusal(403, 'foreign-origin')
+}
+
+/**
+ * Sent by a page of somebody else's, less what a visitor follows to us: its author chose query and subprotocol, and the
+ * visitor's browser sent them. The origin that --enable-cors-header names is nobody else's.
+ */
+export function isForeignPages(facts: RequestFacts, head: Head, policy: Policy): boolean {
+  const { fetchSite } = head
+  if (fetchSite !== 'cross-site' && fetchSite !== 'same-site') return false
+  return !isPageLoad(facts, head) && allowedOrigin(head, policy) === undefined
 }
 
 /** Cookie, Basic, --no-auth; of what is open only an Upgrade, the login, and --no-auth's rest but for our own pages. */

@@ -1,6 +1,7 @@
 import { type Digest, digestOf } from '../../keys/digest.ts'
 import { parseKey } from '../../keys/format.ts'
 import type { Credential } from './carriers.ts'
+import { isForeignPages } from './csrf.ts'
 import type { Carrier, KnownKey, KnownSession, Policy, Principal, Refusal, RequestFacts } from './facts.ts'
 import type { Head } from './head.ts'
 import { refusal, throttled, unauthorised } from './refusal.ts'
@@ -57,6 +58,8 @@ interface Tally {
   /** Storage tokens: they count beside the cookie of their own session only (rule 14). */
   tokens: Digest[]
   waitSeconds: number | undefined
+  /** A key that could be guessed, in what a foreign page chose: not looked at. */
+  foreign: boolean
   dead: boolean
   failures: Digest[]
 }
@@ -75,7 +78,7 @@ export function identify(
   if (credentials.length === 0) {
     return { principal: undefined, refusal: unauthorised(facts, head, 'no-credential'), failures: NO_FAILURES }
   }
-  const tally = weigh(facts, credentials, client, policy)
+  const tally = weigh(facts, head, credentials, client, policy)
   const { key, failures } = tally
   if (key && tally.clash === undefined) return { principal: principalOf(key, tally), refusal: undefined, failures }
   return { principal: undefined, refusal: refusalOf(tally, facts, head), failures }
@@ -85,10 +88,17 @@ function refusalOf(tally: Tally, facts: RequestFacts, head: Head): Refusal {
   if (tally.clash === 'keys') return refusal(400, 'conflicting-keys')
   if (tally.clash === 'sessions') return unauthorised(facts, head, 'two-sessions')
   if (tally.waitSeconds !== undefined) return throttled(facts, head, tally.waitSeconds)
+  if (tally.foreign) return refusal(403, 'foreign-origin')
   return unauthorised(facts, head, tally.dead ? 'dead-credential' : 'unknown-credential')
 }
 
-function weigh(facts: RequestFacts, credentials: readonly Credential[], client: string, policy: Policy): Tally {
+function weigh(
+  facts: RequestFacts,
+  head: Head,
+  credentials: readonly Credential[],
+  client: string,
+  policy: Policy,
+): Tally {
   const tally: Tally = {
     key: undefined,
     carrier: 'bearer',
@@ -96,13 +106,15 @@ function weigh(facts: RequestFacts, credentials: readonly Credential[], client: 
     clash: undefined,
     tokens: [],
     waitSeconds: undefined,
+    foreign: false,
     dead: false,
     failures: [],
   }
   const waitSeconds = policy.throttledFor(client, facts.nowMs)
+  const foreign = isForeignPages(facts, head, policy)
   for (const credential of credentials) {
     if (credential.carrier === 'cookie') weighCookie(credential.secret, tally, waitSeconds, facts.nowMs, policy)
-    else weighKey(credential, tally, waitSeconds, facts.nowMs, policy)
+    else weighKey(credential, foreign && PAGE_CHOSEN.has(credential.carrier), tally, waitSeconds, facts.nowMs, policy)
   }
   if (isCookieBelied(tally, facts.nowMs, policy)) tally.clash ??= 'sessions'
   return tally
@@ -121,16 +133,25 @@ function isCookieBelied({ session, tokens }: Tally, nowMs: number, policy: Polic
   })
 }
 
+/** Carriers that any page can have a visitor's browser send. */
+const PAGE_CHOSEN: ReadonlySet<Carrier> = new Set(['query', 'subprotocol'])
+
+/**
+ * A foreign page's guesses must not lock its visitor's address out, so they do not count; and what does not count is held
+ * back as while a client has to wait: what could be guessed is not looked up.
+ */
 function weighKey(
   credential: Credential,
+  foreign: boolean,
   tally: Tally,
   waitSeconds: number | undefined,
   nowMs: number,
   policy: Policy,
 ): void {
-  let judged = judgeSecret(credential.secret, waitSeconds, nowMs, policy)
+  const heldFor = foreign ? (waitSeconds ?? 0) : waitSeconds
+  let judged = judgeSecret(credential.secret, heldFor, nowMs, policy)
   if (credential.otherReading !== undefined && judged.kind !== 'live') {
-    const other = judgeSecret(credential.otherReading, waitSeconds, nowMs, policy)
+    const other = judgeSecret(credential.otherReading, heldFor, nowMs, policy)
     if (other.kind === 'live' || other.kind === 'dead') judged = other
   }
   switch (judged.kind) {
@@ -146,10 +167,11 @@ function weighKey(
       return
     case 'unknown':
       if (waitSeconds !== undefined) tally.waitSeconds = waitSeconds
-      if (!tally.failures.includes(judged.digest)) tally.failures.push(judged.digest)
+      if (!foreign && !tally.failures.includes(judged.digest)) tally.failures.push(judged.digest)
       return
     case 'throttled':
-      tally.waitSeconds = judged.seconds
+      if (waitSeconds === undefined) tally.foreign = true
+      else tally.waitSeconds = waitSeconds
   }
 }
 
