@@ -7,6 +7,7 @@ import type { Engine } from './wire/engine.ts'
 import { Places } from './wire/places.ts'
 import { listenForRedirect } from './wire/redirect.ts'
 import { type Listener, listen, SERVER_LIMITS, type ServerLimits } from './wire/server.ts'
+import { UNREAD_BYTES, Unread } from './wire/unread.ts'
 import { codeOf, urlHost } from './wire/upstream.ts'
 
 /** --hsts: a year, for this name alone; whoever wants it for every name below it has a proxy that says so. */
@@ -33,6 +34,7 @@ export async function listenAll(
     const address = parseIp(text)
     return address === undefined || isLoopback(address) || settings.isTrustedProxy(text)
   })
+  const unread = new Unread({ ...UNREAD_BYTES, stillMs: limits.headMs }, () => performance.now())
   const secure = tls !== undefined
   let { port } = options
   for (const host of settings.listen) {
@@ -42,6 +44,7 @@ export async function listenAll(
         port,
         limits,
         places,
+        unread,
         nowMs,
         tls: tls?.pair,
         always: options.hsts ? HSTS : [],

@@ -48,6 +48,8 @@ export interface ClientResponse {
   readonly headersSent: boolean
   readonly destroyed: boolean
   readonly writableFinished: boolean
+  /** Bytes that wait here for the connection. */
+  readonly writableLength: number
   /** Headers as name, value, name, value. */
   writeHead(status: number, headers: string[]): this
   writeHead(status: number, statusText: string, headers: string[]): this

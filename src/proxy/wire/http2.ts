@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls'
 import type { ClientConnection, ClientRequest, ClientResponse, Framing } from './client.ts'
 import { type SessionLimits, TendedSession } from './http2-session.ts'
 import { protocolAnswer, respond } from './respond.ts'
+import type { Unread } from './unread.ts'
 
 export interface Http2Limits extends SessionLimits {
   readonly headBytes: number
@@ -19,6 +20,7 @@ export interface Http2Options {
   readonly limits: Http2Limits
   /** name, value: on every answer. */
   readonly always: readonly string[]
+  readonly unread: Unread
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
 }
 
@@ -44,7 +46,7 @@ const CONNECTION_WINDOW = 2 * 1024 * 1024
 const LOOK_MS = 1_000
 
 /** Serves HTTP/2 on connections that a TLS listener hands over. */
-export function createHttp2({ limits, always, onRequest }: Http2Options): Http2Door {
+export function createHttp2({ limits, always, unread, onRequest }: Http2Options): Http2Door {
   const sessions = new Map<ServerHttp2Session, TendedSession>()
   const server: Http2Server = createServer({
     settings: {
@@ -79,6 +81,7 @@ export function createHttp2({ limits, always, onRequest }: Http2Options): Http2D
   function answer(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: string[]): void {
     const request = new Http2Request(stream, headers, rawHeaders)
     const response = new Http2Response(stream, always)
+    if (stream.session) unread.watch(response, stream.session)
     const { expect } = headers
     if (bytesOf(rawHeaders) > limits.headBytes) {
       respond(request, response, protocolAnswer(431, 'The head of this request is longer than 32 KiB.'))
@@ -237,6 +240,10 @@ class Http2Response implements ClientResponse {
   get writableFinished(): boolean {
     const { closed, aborted, rstCode } = this.#stream
     return this.#isEnded && closed && !aborted && rstCode === constants.NGHTTP2_NO_ERROR
+  }
+
+  get writableLength(): number {
+    return this.#stream.writableLength
   }
 
   /** HTTP/2 has no status text. */

@@ -10,6 +10,7 @@ import { createHttp2, type Http2Door } from './http2.ts'
 import type { PlaceLimits, Places } from './places.ts'
 import { endRaw, protocolAnswer, respond, respondRaw, sayAlways } from './respond.ts'
 import { type Connections, divertHttp2, secureContext, type TlsPair, watchHandshakes } from './tls.ts'
+import type { Unread } from './unread.ts'
 
 export interface ServerLimits extends PlaceLimits {
   readonly headBytes: number
@@ -35,6 +36,7 @@ export interface ServerOptions {
   readonly limits: ServerLimits
   /** Shared by all listeners. */
   readonly places: Places
+  readonly unread: Unread
   readonly nowMs: () => number
   /** TLS ends here, for HTTP/1.1 and HTTP/2 by ALPN; undefined: plain HTTP/1.1. */
   readonly tls?: TlsPair | undefined
@@ -92,6 +94,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   }
 
   const serve = (request: IncomingMessage, response: ServerResponse, refusal: Answer | undefined) => {
+    options.unread.watch(response, request.socket)
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
     if (!refusal) return options.onRequest(request, response)
@@ -127,7 +130,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     http2?.closeIdle()
   })
   if (tls) {
-    http2 = createHttp2({ limits, always, onRequest: options.onRequest })
+    http2 = createHttp2({ limits, always, unread: options.unread, onRequest: options.onRequest })
     divertHttp2(server as TlsServer, http2.accept)
     server.on('secureConnection', (socket: TLSSocket) => sayAlways(socket, always))
     connections = watchHandshakes(server as TlsServer, (socket) => respondRaw(socket, PLAIN_TO_TLS, nowMs()))

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ClientResponse } from '../../../src/proxy/wire/client.ts'
 import { createHttp2, type Http2Door } from '../../../src/proxy/wire/http2.ts'
 import { divertHttp2, secureContext } from '../../../src/proxy/wire/tls.ts'
+import { UNREAD_BYTES, Unread } from '../../../src/proxy/wire/unread.ts'
 import { END_STREAM, FRAME, raw2, testCertificate } from '../../support/http2.ts'
 import { sendGet } from './h2spec/row.ts'
 
@@ -18,6 +19,7 @@ beforeEach(async () => {
   door = createHttp2({
     limits: { headBytes: 32_768, headMs: 10_000, keepAliveMs: 1_000, idleMs: 10_000 },
     always: [],
+    unread: new Unread({ ...UNREAD_BYTES, stillMs: 10_000 }, () => performance.now()),
     onRequest: (_request, response) => responses.push(response),
   })
   const pem = testCertificate()

@@ -4,6 +4,7 @@ import { afterEach, expect, test } from 'vitest'
 import { Places } from '../../../src/proxy/wire/places.ts'
 import { listenForRedirect } from '../../../src/proxy/wire/redirect.ts'
 import { listen, SERVER_LIMITS } from '../../../src/proxy/wire/server.ts'
+import { UNREAD_BYTES, Unread } from '../../../src/proxy/wire/unread.ts'
 import { get, rawClient } from './support.ts'
 
 const closers: (() => unknown)[] = []
@@ -62,6 +63,7 @@ test('the port that sends browsers on to TLS takes from the same count', async (
     port: 0,
     limits: SERVER_LIMITS,
     places,
+    unread: new Unread({ ...UNREAD_BYTES, stillMs: 10_000 }, () => performance.now()),
     nowMs: Date.now,
     onRequest: (_request, response) => void response.end('hi'),
     onUpgrade: (_request, socket) => socket.destroy(),
