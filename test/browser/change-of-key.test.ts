@@ -62,6 +62,7 @@ describe.skipIf(!hasChromium)('the clientId that ComfyUI’s page keeps in a tab
 
     const others = await clientId(second)
     await second.goto(`${house.url}/?api_key=${house.key}`)
+    await second.getByRole('button', { name: 'Log in' }).click()
     await atWork(second)
     expect(await clientId(second)).not.toBe(others)
   })

@@ -162,7 +162,7 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await person.close()
   })
 
-  test('a key typed beside a session of another key takes its place, and leaves the address', async () => {
+  test('a key typed beside a session of another key takes its place once that is said, and leaves the address', async () => {
     const person = await house.person()
     const before = await person.newPage()
     await before.goto(`${house.url}/?api_key=${house.otherKey}`)
@@ -170,6 +170,10 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     const [old] = await person.cookies()
     const page = await person.newPage() // its clientId is not the other key's
     await page.goto(`${house.url}/?api_key=${house.key}&x=1`)
+    await page.getByText('brought a key along').waitFor()
+    expect(page.url()).not.toContain(house.key)
+    expect(await person.cookies()).toEqual([old])
+    await page.getByRole('button', { name: 'Log in' }).click()
     await atWork(page)
     expect(page.url()).toBe(`${house.url}/?x=1`)
     const [fresh] = await person.cookies()

@@ -12,7 +12,8 @@ import { enter, type LoginDeps } from './entry.ts'
 /**
  * Rule 13: a page load that brought its key in the query gets a page that replaces itself by the clean
  * address; a redirect from a foreign page would arrive without the Strict cookie. Where the address was not
- * typed and is not our own link the page asks first, or any link could swap the session under its reader.
+ * typed and is not our own link, or a session of another key came along, the page asks first, or any link
+ * could swap the session under its reader: a redirect from an address that was typed looks typed too.
  */
 export function keyArrival(deps: LoginDeps, document: Document, decision: PageDecision, facts: RequestFacts): Answer {
   const { principal, client } = decision.account
@@ -21,13 +22,14 @@ export function keyArrival(deps: LoginDeps, document: Document, decision: PageDe
   const { keyId, label } = principal
 
   const { fetchSite } = readHead(facts)
-  if (fetchSite !== 'none' && fetchSite !== 'same-origin') {
+  const had = presentedSessions(facts, deps.policy, deps.sessions)
+  const swaps = had.some((session) => session.keyId !== keyId)
+  if (swaps || (fetchSite !== 'none' && fetchSite !== 'same-origin')) {
     const key = keyInQuery(facts, keyId, deps.policy)
     return document.answer(200, 'ask', { title: 'Log in', mode: 'ask', label: label ?? keyId, key, next })
   }
   const values = { title: 'Logging in', mode: 'enter', next }
-  const had = presentedSessions(facts, deps.policy, deps.sessions)
-  if (had.length === 1 && had[0]!.keyId === keyId) {
+  if (had.length === 1) {
     return document.answer(200, 'enter', { ...values, storage: 'kept' })
   }
   const { session, setCookie, storage, token } = enter(deps, facts, { keyId, client, remember: false })
