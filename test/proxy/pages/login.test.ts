@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { digestOf } from '../../../src/keys/digest.ts'
 import { makeKey } from '../../../src/keys/format.ts'
-import { account, BROWSER, cookieOf, HOST, header, headers, house, json } from './support.ts'
+import { account, BROWSER, cookieOf, facts, header, headers, house, json } from './support.ts'
 
 const KEY = makeKey()
 const KEYS = { [KEY]: { id: 'k1', label: 'alice' }, 'free-form-key': { id: 'k2' } }
