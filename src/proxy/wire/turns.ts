@@ -273,9 +273,10 @@ export class Turns {
     for (const ticket of party.waiting) {
       if (taken === most || nowMs - ticket.waitsSinceMs < this.#limits.shareMs) break
       if (this.#owed.has(ticket)) continue
-      const share = Math.ceil(party.line.running / party.line.size)
-      if (party.running + party.owed >= Math.min(share, party.most)) break
-      const longest = this.#longestOfRichest(party.line, share)
+      const share = party.line.running / party.line.size
+      const own = party.running + party.owed
+      if (own >= Math.min(share, party.most)) break
+      const longest = this.#longestOfRichest(party.line, Math.max(share, own + 1)) // or the two would only change places
       if (!longest) break
       longest.going = true
       longest.party.going++
@@ -287,10 +288,10 @@ export class Turns {
     return taken
   }
 
-  /** Of the party that holds the most, and more than `share`. */
-  #longestOfRichest(line: Line, share: number): Ticket | undefined {
+  /** Of the party that holds the most, and more than `least`. */
+  #longestOfRichest(line: Line, least: number): Ticket | undefined {
     let richest: Party | undefined
-    let most = share
+    let most = least
     for (const party of this.#parties.values()) {
       const held = party.running - party.going
       if (party.line !== line || held <= most) continue

@@ -229,6 +229,14 @@ test('a party that waits alone, or has its share, takes no turn from anybody', (
   expect([startedOf(even), cutOf(alone), cutOf(even)]).toEqual([20, 20, 0])
 })
 
+test('a share that is no whole number keeps nobody out either, and two parties never change places', () => {
+  turns = new Turns({ ...WIDE, open: 4, perAddress: 2 }, () => Date.now())
+  const others = [...many(9, 'address 1', true), ...many(9, 'address 2', true)]
+  const third = many(9, 'address 3', true)
+  vi.advanceTimersByTime(60_000)
+  expect([startedOf(third), cutOf(third), cutOf(others)]).toEqual([1, 0, 1])
+})
+
 test('where everybody has one turn, everybody keeps it', () => {
   turns = new Turns(WIDE, () => Date.now())
   const strangers = Array.from({ length: 12 }, (_, i) => come(`address ${i}`, true))
