@@ -23,8 +23,8 @@ async function trickle(attacker: Attacker, connections: number, first: string, d
 }
 
 /** So many connections that ask and never read: they come slowly, or what fills the kernel's buffers at first would be measured. */
-async function deaf(attacker: Attacker, connections: number, request: string): Promise<void> {
-  await attacker.hold(connections, 40, () => attacker.open(request).pause())
+async function deaf(attacker: Attacker, connections: number, request: string, perSecond = 40): Promise<void> {
+  await attacker.hold(connections, perSecond, () => attacker.open(request).pause())
 }
 
 /** Requests over a few connections that stay. */
@@ -82,8 +82,8 @@ export const HTTP1: Readonly<Record<string, Attack>> = {
     start: (attacker) => deaf(attacker, 400, head('GET', '/view?filename=big.png', [bearer(attacker.key)])),
   },
   pipeline: {
-    what: '20 connections with 1,400 downloads of 64 MiB each in one go, never read, renewed 40 a second',
-    start: (attacker) => deaf(attacker, 20, head('GET', BIG).repeat(1_400)),
+    what: '20 connections with 1,400 downloads of 64 MiB each in one go, never read, renewed 4 a second',
+    start: (attacker) => deaf(attacker, 20, head('GET', BIG).repeat(1_400), 4),
   },
   'many-headers': {
     what: '300 heads a second with 5,000 fields in 32 KiB',
