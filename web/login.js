@@ -29,8 +29,11 @@
     }
     if (!value) return
     const store = kind === 'local' ? 'localStorage' : 'sessionStorage'
-    quietly(() => window[store].setItem(ENTRY, value))
-    quietly(() => window[store].setItem(MARK, '1'))
+    // In one go: where a full storage does not take the entry, the mark alone would say that it was taken away.
+    quietly(() => {
+      window[store].setItem(ENTRY, value)
+      window[store].setItem(MARK, '1')
+    })
   }
 
   /** As the server drops it: every pair of these names, and nothing else. A key that was no good must not stay either. */
@@ -180,8 +183,9 @@
     pass(Number(wait))
   }
 
-  const foreignReferrer = document.referrer !== '' && new URL(document.referrer).origin !== location.origin
-  if (mode === 'logout-now' && !foreignReferrer) submit(logOut)
+  // A page may hide that it sent you here, and then nobody is the referrer: where the server could not tell either, it asks.
+  const isOwn = document.referrer === '' ? mode === 'logout-now' : new URL(document.referrer).origin === location.origin
+  if (isOwn && ['logout-now', 'logout-own'].includes(mode)) submit(logOut)
   if (mode === 'ask') history.replaceState(null, '', PAGE) // the key leaves the address bar
   if (mode === 'enter') {
     if (storage !== 'kept') keep(storage, token)

@@ -111,6 +111,24 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
     await atLogin(page)
   })
 
+  test('a full storage, which keeps the mark and not the token, locks nobody out', async () => {
+    // Room for the mark alone: where it stood without its entry, that was taken for a logout by hand.
+    await page.evaluate(`(() => {
+      for (let size = 1 << 22, i = 0; size >= 1; size >>= 1) {
+        for (;;) try { localStorage.setItem('full' + i++, 'x'.repeat(size)) } catch { break }
+      }
+      const last = Object.keys(localStorage).find((name) => localStorage[name].length === 32)
+      localStorage.removeItem(last)
+    })()`)
+    await logIn(page, house.key, { remember: true })
+    await atWork(page)
+    expect(await storedToken(page)).toEqual({ local: null, session: null })
+    expect(await queue(page)).toBe(200)
+    await page.reload()
+    await atWork(page)
+    expect(await person.cookies()).toHaveLength(1)
+  })
+
   test('it ends while the page is open: the login comes once, nobody is locked out, and the page goes on where it was', async () => {
     await logIn(page, house.key)
     await atWork(page)
@@ -168,6 +186,38 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
 })
 
 describe.skipIf(!hasChromium)('serve’s switches in Chromium', () => {
+  test('over plain HTTP under a name, where browsers do not say who sent them, ?logout=true asks all but our own page', async () => {
+    const house = await openHouse({ allowHosts: ['comfy.test'] })
+    try {
+      const person = await house.person()
+      const page = await person.newPage()
+      const url = house.url.replace('127.0.0.1', 'comfy.test')
+      const out = `${url}/auth_login.html?logout=true`
+      const asks = () => page.getByRole('heading', { name: 'Log out of ComfyUI?' }).waitFor()
+      await page.goto(url)
+      await logIn(page, house.key)
+      await atWork(page)
+      for (const policy of ['no-referrer', 'unsafe-url']) {
+        await page.goto(house.foreignPage({ link: out }))
+        await page.evaluate(`document.querySelector('#link').referrerPolicy = '${policy}'`)
+        await page.click('#link')
+        await asks()
+        await page.getByRole('link', { name: 'Stay logged in' }).click()
+        await atWork(page)
+      }
+      await page.goto(out) // typed: one click more
+      await asks()
+      await page.getByRole('button', { name: 'Log out' }).click()
+      await page.getByText('You are logged out.').waitFor()
+      await logIn(page, house.key)
+      await atWork(page)
+      await page.evaluate(`location.href = ${JSON.stringify(out)}`)
+      await page.getByText('You are logged out.').waitFor()
+    } finally {
+      await house.close()
+    }
+  })
+
   test('ComfyUI restarts behind the proxy: the page finds it again by itself, still logged in', async () => {
     const port = await freePort()
     const house = await openHouse({ upstream: `http://127.0.0.1:${port}` })

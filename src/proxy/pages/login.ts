@@ -53,7 +53,7 @@ const REPLACED =
 
 function loginPage({ policy }: LoginDeps, document: Document, { account }: PageDecision, facts: RequestFacts): Answer {
   if (queryValue(facts, 'logout') === 'true') {
-    const mode = isSentByForeignPage(facts) ? 'logout-ask' : 'logout-now'
+    const mode = logoutMode(facts)
     return document.answer(200, 'logout', { title: 'Log out', mode, next: `${policy.basePath}/` })
   }
   const next = safeNext(queryValue(facts, 'next'), policy.basePath) ?? `${policy.basePath}/`
@@ -65,10 +65,14 @@ function loginPage({ policy }: LoginDeps, document: Document, { account }: PageD
   return showLogin(document, { status: 200, next, note, error, retryAfterSeconds })
 }
 
-/** Rule 14: who is sent here by another page is asked before being logged out. Without Sec-Fetch-Site (plain HTTP) the page's script looks at its referrer. */
-function isSentByForeignPage(facts: RequestFacts): boolean {
+/**
+ * Rule 14: who is sent here by another page is asked before being logged out. Without Sec-Fetch-Site (plain HTTP under
+ * a name) a typed address and a foreign page that hides its referrer look alike: only a referrer of ours goes on unasked.
+ */
+function logoutMode(facts: RequestFacts): string {
   const { fetchSite } = readHead(facts)
-  return fetchSite !== undefined && fetchSite !== 'none' && fetchSite !== 'same-origin'
+  if (fetchSite === undefined) return 'logout-own'
+  return fetchSite === 'none' || fetchSite === 'same-origin' ? 'logout-now' : 'logout-ask'
 }
 
 function showLogin(document: Document, state: LoginState, headers: readonly string[] = []): Answer {

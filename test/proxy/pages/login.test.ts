@@ -223,6 +223,7 @@ test('under --no-auth there is nothing to log in to', async () => {
 })
 
 test.each([
+  [{}, 'logout-own'],
   [{ 'Sec-Fetch-Site': 'none' }, 'logout-now'],
   [{ 'Sec-Fetch-Site': 'same-origin' }, 'logout-now'],
   [{ 'Sec-Fetch-Site': 'same-site' }, 'logout-ask'],
