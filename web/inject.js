@@ -10,7 +10,7 @@
   const MARK = 'comfyui_api_key_kept'
   // The id of the key that this tab's page was for.
   const KEY_OF_TAB = 'comfyui_api_key_id'
-  // The frontend writes its drafts half a second after a change; they must be there after the next login.
+  // The frontend notes what was typed at the next mouseup, and half a second later writes the draft that must be there again.
   const DRAFTS_MS = 1000
   const BETWEEN_PROBES_MS = 3000
 
@@ -82,6 +82,7 @@
   const goToLogin = (address) => {
     if (leaving) return
     leaving = true
+    dispatchEvent(new MouseEvent('mouseup'))
     setTimeout(() => {
       if (!leaving) return
       location.replace(address)
@@ -324,8 +325,7 @@
   const say = (text, link) => {
     const box = document.createElement('div')
     box.setAttribute('role', 'status')
-    box.append(text)
-    if (link) box.append(link)
+    box.append(text, ...(link ? [link] : []))
     show(box, true)
   }
 

@@ -1,215 +1,166 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { BrowserContext, Page, Response } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { revokeKey } from '../../src/keys/lifecycle.ts'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { BrowserContext } from 'playwright-core'
+import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type Door, openDoor } from '../support/door.ts'
-import { hasChromium, newPerson } from './chromium.ts'
+import { newPerson } from './chromium.ts'
+import {
+  atGraph,
+  atLogin,
+  command,
+  DESKTOP,
+  enter,
+  hasFrontend,
+  isPrompt,
+  makePicture,
+  NODES,
+  nodes,
+  press,
+  seePicture,
+  shot,
+  VERSIONS,
+  type Watched,
+  watch,
+  webRootOf,
+  withCustomNode,
+} from './real.ts'
 import { logIn } from './support.ts'
 
-// The pages that people use: comfyui-frontend-package, unpacked to COMFYUI_FRONTENDS/VERSION.
-const FRONTENDS = process.env.COMFYUI_FRONTENDS ?? ''
-const webRootOf = (version: string) => join(FRONTENDS, version, 'comfyui_frontend_package', 'static')
-const SHOTS = process.env.COMFY_AUTH_SHOTS
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-const WORKFLOW = JSON.parse(
-  readFileSync(new URL('../../examples/text-to-image.json', import.meta.url), 'utf8'),
-) as Record<string, { inputs: Record<string, unknown> }>
-
-/** Each picture is another one: ComfyUI answers what it knows from its cache, without steps and previews. */
-let seed = 1_000
-function workflow(): object {
-  return { ...WORKFLOW, 3: { ...WORKFLOW[3], inputs: { ...WORKFLOW[3]!.inputs, seed: ++seed } } }
-}
-
-interface Watched {
-  readonly page: Page
-  /** What its console says of errors, without origins. */
-  readonly errors: Set<string>
-  /** Types of the binary frames that arrived. */
-  readonly frames: number[]
-}
-
-async function watch(person: BrowserContext): Promise<Watched> {
-  const page = await person.newPage()
-  const errors = new Set<string>()
-  const frames: number[] = []
-  const note = (text: string) => errors.add(text.replaceAll(/http:\/\/127\.0\.0\.1:\d+/g, ''))
-  page.on('console', (message) => {
-    if (message.type() === 'error') note(`${message.text()} ${message.location().url}`)
-  })
-  page.on('pageerror', (error) => note(error.message))
-  page.on('websocket', (socket) =>
-    socket.on('framereceived', ({ payload }) => {
-      if (typeof payload !== 'string') frames.push(payload.readUInt32BE(0))
-    }),
-  )
-  return { page, errors, frames }
-}
-
-const run = (page: Page) => page.getByTestId('queue-button')
-/** ComfyUI's editor, as its page offers it to scripts. */
-interface Editor {
-  readonly app?: {
-    readonly graph?: { readonly _nodes: readonly unknown[] }
-    loadApiJson(prompt: object | undefined, name: string): void
+/** What of the page's own lies where our way out does, and could be clicked. */
+const CONTROLS_BELOW = `(() => {
+  const host = document.querySelector('comfy-auth')
+  const { left, right, top, bottom } = host.getBoundingClientRect()
+  host.style.display = 'none'
+  const below = new Set()
+  for (let x = left + 1; x < right; x += 3) {
+    for (let y = top + 1; y < bottom; y += 3) {
+      const control = document.elementFromPoint(x, y)?.closest('button, a, input, [role=tab], [draggable=true]')
+      if (control) below.add(control.className)
+    }
   }
-}
-// Functions, not strings: the login page's policy lets no string become a script.
-const nodes = (page: Page) => page.evaluate(() => (globalThis as unknown as Editor).app?.graph?._nodes.length)
+  host.style.display = ''
+  return [...below]
+})()`
 
-/** The graph is on the canvas, its Run button is there, and the page has loaded all that it wanted. */
-async function atGraph(page: Page): Promise<void> {
-  await page.waitForFunction(() => (globalThis as unknown as Editor).app?.graph !== undefined)
-  await page.locator('canvas#graph-canvas').waitFor()
-  await run(page).waitFor({ state: 'attached' })
-  await page.waitForLoadState('networkidle')
-}
-
-/** Loads a workflow as a dropped file would be, and presses Run. */
-async function press(page: Page, name: string): Promise<void> {
-  await page.keyboard.press('Escape') // whatever welcomes a newcomer
-  await page.evaluate(([prompt, title]) => (globalThis as unknown as Editor).app?.loadApiJson(prompt, title), [
-    workflow(),
-    name,
-  ] as const)
-  await run(page).click({ timeout: 5_000 })
-}
-
-const isPrompt = (response: Response) =>
-  response.request().method() === 'POST' && response.url().endsWith('/api/prompt')
-
-/**
- * And waits for the picture that the page then shows. A page that is still busy with its own first workflow puts that in
- * the place of ours: then it is pressed again, as a person would.
- */
-async function makePicture(page: Page): Promise<void> {
-  const picture = page.waitForResponse((response) => new URL(response.url()).pathname.endsWith('/api/view'))
-  picture.catch(() => {}) // told of below, where it is awaited
-  const accepted = async () => {
-    const [answer] = await Promise.all([page.waitForResponse(isPrompt, { timeout: 5_000 }), press(page, 'mountains')])
-    return answer.ok()
-  }
-  for (let tries = 0; tries < 3 && !(await accepted().catch(() => false)); tries++) {}
-  expect((await picture).status()).toBe(200)
-  const shown = page.locator('img[src*="/api/view"]').first()
-  await expect.poll(() => shown.evaluate((image) => 'naturalWidth' in image && image.naturalWidth)).toBeGreaterThan(0)
-}
-
-async function shot(page: Page, name: string): Promise<void> {
-  if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`) })
-}
-
-describe.each(['1.49.6', '1.58.1'])('the frontend %s', (version) => {
-  describe.skipIf(!hasChromium || !existsSync(webRootOf(version)))('in Chromium', { timeout: 90_000 }, () => {
+// Both at once: they wait for other things than the processor most of the time.
+describe.concurrent.each(VERSIONS)('the frontend %s', (version) => {
+  describe.skipIf(!hasFrontend(version))('in Chromium', { timeout: 120_000, concurrent: false }, () => {
+    let node: ReturnType<typeof withCustomNode>
     let door: Door
     let url: string
     let person: BrowserContext
     let first: Watched
 
     beforeAll(async () => {
-      door = await openDoor({}, { stepMs: 10, webRoot: webRootOf(version) })
+      node = withCustomNode(version)
+      door = await openDoor({}, { stepMs: 10, webRoot: node.webRoot })
       url = `${door.proxy.url}/`
-      person = await newPerson({ viewport: { width: 1400, height: 900 } })
+      person = await newPerson(DESKTOP)
       first = await watch(person)
     })
     afterAll(async () => {
       await person?.close()
       await door?.close()
+      node?.remove()
     })
 
-    const atLogin = ({ page }: Watched) => page.getByLabel('API key').waitFor()
-
-    /** Logs in on the page of its own, so that its answers are not taken for the frontend's. */
-    async function enter(watched: Watched, key: string, at = url): Promise<void> {
-      await watched.page.goto(`${at}auth_login.html`)
-      watched.errors.clear()
-      await logIn(watched.page, key)
-      await watched.page.waitForURL(at)
-      await atGraph(watched.page)
-      // The login page's own question whether a session lives.
-      watched.errors.delete('Failed to load resource: the server responded with a status of 401 (Unauthorized) /')
-    }
-
-    test('runs a workflow with previews and its picture, and prints no error that it does not print without the lock', async () => {
-      const stranger = await newPerson({ viewport: { width: 1400, height: 900 } })
+    test('runs a workflow with previews and its picture, and prints no error that it does not print without the lock', async ({
+      expect,
+    }) => {
+      const work = async (watched: Watched, come: () => Promise<unknown>) => {
+        const { page } = watched
+        await come()
+        await atGraph(page)
+        // What a custom node's script found: modules, style, picture, worker, list and server.
+        await page.locator('body[data-probe="imported 17 styled imported-in-a-worker listed 200"]').waitFor()
+        await makePicture(page)
+        await seePicture(page)
+        await shot(page, `frontend-${version}`)
+        await page.reload()
+        await atGraph(page)
+        await page.waitForLoadState('networkidle')
+        expect(watched.frames).toContain(4)
+        expect(await nodes(page)).toBe(NODES)
+      }
+      const stranger = await newPerson(DESKTOP)
       const direct = await watch(stranger)
-      await direct.page.goto(door.sim.url)
-      await atGraph(direct.page)
-      await makePicture(direct.page)
+      await work(direct, () => direct.page.goto(door.sim.url))
+      await work(first, () => enter(first, door.keys.admin, url))
       await stranger.close()
-
-      await enter(first, door.keys.admin)
-      await makePicture(first.page)
-      expect(first.frames.filter((type) => type === 4).length).toBeGreaterThan(0)
-      expect(await nodes(first.page)).toBe(7)
       expect([...first.errors].filter((error) => !direct.errors.has(error))).toEqual([])
-      await shot(first.page, `frontend-${version}`)
     })
 
-    test('a reload keeps the session, and logging out in one tab acts in the other and keeps the drafts', async () => {
+    test('the way out lies on no control of the page, however many workflows are open, and is accessible', async ({
+      expect,
+    }) => {
+      const { page } = first
+      expect(await page.evaluate(CONTROLS_BELOW)).toEqual([])
+      for (let i = 0; i < 12; i++) await command(page, 'Comfy.NewBlankWorkflow')
+      await page.getByText('(12)').first().waitFor({ state: 'attached' })
+      expect(await page.evaluate(CONTROLS_BELOW)).toEqual([])
+      await page.evaluate(AXE)
+      expect(
+        await page.evaluate("axe.run('comfy-auth').then(({ violations }) => violations.map(({ id }) => id))"),
+      ).toEqual([])
+    })
+
+    test('a second tab works, and logging out there acts in the first, whose drafts stay', async ({ expect }) => {
       const second = await watch(person)
-      await Promise.all([first.page.reload(), second.page.goto(url)])
-      await Promise.all([atGraph(first.page), atGraph(second.page)])
-      await expect.poll(() => nodes(first.page)).toBe(7)
+      await second.page.goto(url)
+      await atGraph(second.page)
+      await makePicture(second.page)
       await second.page.getByRole('button', { name: 'Log out' }).click()
-      await Promise.all([atLogin(first), atLogin(second)])
+      await Promise.all([atLogin(first.page), atLogin(second.page)])
       expect(await person.cookies()).toEqual([])
       await second.page.close()
-      await enter(first, door.keys.user)
-      await expect.poll(() => nodes(first.page)).toBe(7)
+      await enter(first, door.keys.user, url)
+      await first.page.getByText('mountains').first().waitFor({ state: 'attached' })
     })
 
-    test('a revoked key ends it while the page is open: the login comes, once', async () => {
-      const logins: string[] = []
-      first.page.on('framenavigated', (frame) => frame.url().includes('auth_login') && logins.push(frame.url()))
-      await revokeKey(door.keyring, 'the user')
-      await atLogin(first)
-      await logIn(first.page, door.keys.user)
-      await first.page.getByText('This key was not accepted').waitFor()
-      expect(logins).toHaveLength(1)
-    })
-
-    test('a viewer’s page works, and says kindly that it may not run', async () => {
-      await enter(first, door.keys.viewer)
-      const [refused] = await Promise.all([first.page.waitForResponse(isPrompt), press(first.page, 'mine')])
+    test('a viewer’s page shows everything, and says kindly that it may not run', async ({ expect }) => {
+      const viewer = await newPerson(DESKTOP)
+      const watched = await watch(viewer)
+      const { page } = watched
+      const loads: string[] = []
+      await enter(watched, door.keys.viewer, url)
+      page.on('framenavigated', (frame) => loads.push(frame.url()))
+      await page.waitForLoadState('networkidle')
+      door.sim.clearRequests()
+      const [refused] = await Promise.all([page.waitForResponse(isPrompt), press(page, 'mine')])
       expect(refused.status()).toBe(403)
-      await first.page.getByText('It needs the role user; yours is viewer.').first().waitFor()
-      await shot(first.page, `viewer-${version}`)
-      expect(first.page.url()).toBe(url)
+      await page.getByText('It needs the role user; yours is viewer.').first().waitFor()
+      await shot(page, `viewer-${version}`)
+      expect(door.sim.requests.filter(({ method }) => method !== 'GET')).toEqual([])
+      // Still there, with its one socket: a 403 sends nobody to the login.
+      expect(loads).toEqual([])
+      expect(watched.sockets).toHaveLength(1)
+      expect(watched.sockets[0]!.isClosed()).toBe(false)
+      await viewer.close()
     })
 
-    test('below --base-path it runs a workflow too, and asks for nothing outside', async () => {
-      const below = await openDoor({ basePath: '/comfy' }, { stepMs: 10, webRoot: webRootOf(version) })
-      const stranger = await newPerson({ viewport: { width: 1400, height: 900 } })
-      try {
-        const watched = await watch(stranger)
-        const outside: string[] = []
-        watched.page.on('request', (request) => {
-          const { protocol, origin, pathname } = new URL(request.url())
-          // The frontend itself asks for the frames of its tab icon by an absolute path.
-          if (protocol !== 'http:' || pathname.startsWith('/assets/images/favicon_progress')) return
-          if (below.proxy.url.startsWith(origin) && !pathname.startsWith('/comfy/')) outside.push(pathname)
-        })
-        await enter(watched, below.keys.admin, `${below.proxy.url}/`)
-        await makePicture(watched.page)
-        expect(watched.frames).toContain(4)
-        expect(outside).toEqual([])
-      } finally {
-        await stranger.close()
-        await below.close()
-      }
+    test('on a phone it comes up behind the login too, and a tap logs out', async ({ expect }) => {
+      const phone = await newPerson({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true })
+      const watched = await watch(phone)
+      await enter(watched, door.keys.admin, url)
+      expect(await watched.page.evaluate(CONTROLS_BELOW)).toEqual([])
+      await shot(watched.page, `phone-${version}`)
+      await watched.page.getByRole('button', { name: 'Log out' }).tap()
+      await atLogin(watched.page)
+      expect(await phone.cookies()).toEqual([])
+      await phone.close()
     })
 
-    test('before --multi-user, with --comfy-user pass, a user is made and chosen, and works', async () => {
+    test('before --multi-user, with --comfy-user pass, a user is made and chosen, and works', async ({ expect }) => {
       const many = await openDoor(
         { comfyUser: 'pass' },
         { stepMs: 10, webRoot: webRootOf(version), flags: { multiUser: true } },
       )
-      const stranger = await newPerson({ viewport: { width: 1400, height: 900 } })
+      const stranger = await newPerson(DESKTOP)
       try {
         const { page } = await watch(stranger)
-        await page.goto(`${many.proxy.url}/auth_login.html`)
+        await page.goto(many.proxy.url)
         await logIn(page, many.keys.admin)
         await page.waitForURL(`${many.proxy.url}/user-select`)
         await page.getByPlaceholder('Enter a username').fill('ann')
@@ -220,19 +171,11 @@ describe.each(['1.49.6', '1.58.1'])('the frontend %s', (version) => {
           .filter(({ target }) => target.startsWith('/api/prompt'))
           .map(({ headers }) => headers[headers.findIndex((name) => name.toLowerCase() === 'comfy-user') + 1])
         expect(users.at(-1)).toMatch(/^ann_/)
-        expect(page.url()).not.toContain('auth_login')
+        expect(page.url()).toBe(`${many.proxy.url}/`)
       } finally {
         await stranger.close()
         await many.close()
       }
-    })
-
-    test('on a phone it comes up behind the login too', async () => {
-      const phone = await newPerson({ viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true })
-      const watched = await watch(phone)
-      await enter(watched, door.keys.admin)
-      await shot(watched.page, `phone-${version}`)
-      await phone.close()
     })
   })
 })

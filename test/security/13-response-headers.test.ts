@@ -321,17 +321,19 @@ describe('a browser that brings its key in the query', () => {
     expect(arrive(`/custom/x?${key}`, { ...load, ...session })).toMatchObject({ refusal: { reason: 'role' } })
   })
 
-  test('beside a session of another key is 400 in all else', () => {
+  test('beside a session of another key is 400 in all else, and a key never stays in the address of a page', () => {
     const session = cookie(SESSIONS.viewer.cookie)
-    const clash = { refusal: { status: 400, reason: 'conflicting-keys', as: 'json' } }
-    expect(arrive(`/?${key}`, { Accept: '*/*', ...session })).toMatchObject(clash)
-    expect(arrive(`/?${key}`, { ...load, 'Sec-Fetch-Dest': 'empty', ...session })).toMatchObject(clash)
-    expect(arrive(`/?${key}`, { ...load, ...session }, 'HEAD')).toMatchObject(clash)
-    expect(arrive(`/?${key}`, { ...load, ...session }, 'POST')).toMatchObject(clash)
-    expect(arrive(`//?${key}`, { ...load, ...session })).toMatchObject(clash)
-    expect(arrive(`/?${key}&token=${KEYS.admin}`, { ...load, ...session })).toMatchObject(clash)
-    expect(arrive(`/?${key}`, { ...load, ...session, ...bearer(KEYS.user) })).toMatchObject(clash)
-    expect(arrive(`/?${key}`, { ...load, ...session, ...bearer(KEYS.admin) })).toMatchObject(clash)
+    const clash = (as: 'json' | 'login') => ({ refusal: { status: 400, reason: 'conflicting-keys', as } })
+    expect(arrive(`/?${key}`, { Accept: '*/*', ...session })).toMatchObject(clash('json'))
+    expect(arrive(`/?${key}`, { ...load, 'Sec-Fetch-Dest': 'empty', ...session })).toMatchObject(clash('json'))
+    expect(arrive(`/?${key}`, { ...load, ...session }, 'POST')).toMatchObject(clash('json'))
+    expect(arrive(`//?${key}`, { ...load, ...session })).toMatchObject(clash('login'))
+    expect(arrive(`/?${key}&token=${KEYS.admin}`, { ...load, ...session })).toMatchObject(clash('login'))
+    expect(arrive(`/?${key}`, { ...load, ...session, ...bearer(KEYS.user) })).toMatchObject(clash('login'))
+    expect(arrive(`/?${key}`, { ...load, ...session, ...bearer(KEYS.admin) })).toMatchObject(clash('login'))
+    const doubled = { refusal: { status: 400, reason: 'doubled-carrier', as: 'login' }, returnTo: '/?x=1' }
+    expect(arrive(`/?${key}&x=1&${key}`)).toMatchObject(doubled)
+    expect(arrive(`/?${key}&${key}`, { Accept: '*/*' })).toMatchObject({ refusal: { status: 400, as: 'json' } })
   })
 
   test('is a script where it is no navigation, no GET, or comes with another carrier', () => {

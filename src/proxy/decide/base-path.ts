@@ -7,9 +7,12 @@ export function belowBase(target: string, basePath: string): string | undefined 
   return target.startsWith(basePath) && target[basePath.length] === '/' ? target.slice(basePath.length) : undefined
 }
 
-/** `/` and `/comfy`, where somebody is on the way to the page; their query leads on. */
-export function isBeforeBase(target: string, basePath: string): boolean {
+/** `/` and `/comfy`, where somebody is on the way to the page: the page's address with their query, a key in it too. */
+export function fromBeforeBase(target: string, basePath: string): string | undefined {
   const mark = target.indexOf('?')
   const path = mark === -1 ? target : target.slice(0, mark)
-  return path === '/' || path === basePath
+  if (path !== '/' && path !== basePath) return undefined
+  const query = mark === -1 ? '' : target.slice(mark)
+  // It stands in a Location: visible ASCII alone, as browsers send it
+  return `${basePath}/${/^\?[!-~]+$/.test(query) ? query : ''}`
 }

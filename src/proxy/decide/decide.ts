@@ -1,5 +1,5 @@
 import type { Digest } from '../../keys/digest.ts'
-import { belowBase, isBeforeBase } from './base-path.ts'
+import { belowBase, fromBeforeBase } from './base-path.ts'
 import { lessCookies, readCarriers } from './carriers.ts'
 import { clientAddress } from './client.ts'
 import { checkClientId } from './client-id.ts'
@@ -34,20 +34,23 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
   const strangeHost = checkHost(head, policy) // rule 2
   if (strangeHost) return refuse(strangeHost)
   if (below === undefined) {
-    const before = isPageLoad(facts, head) && isBeforeBase(facts.target, basePath)
-    return before
-      ? { kind: 'page', page: 'to-base-path', returnTo, account }
-      : refuse(refusal(404, 'outside-base-path'))
+    const page = isPageLoad(facts, head) ? fromBeforeBase(facts.target, basePath) : undefined
+    return page === undefined
+      ? refuse(refusal(404, 'outside-base-path'))
+      : { kind: 'page', page: 'to-base-path', returnTo: page, account }
   }
   if (head.serviceWorker !== undefined) return refuse(refusal(403, 'service-worker')) // rule 13
   const credentials = readCarriers(head, target, policy, isSecure(facts, head, policy)) // rule 5
-  if (isRefusal(credentials)) return refuse(credentials)
+  returnTo = basePath + returnToOf(target)
+  // Rule 13: the login page takes a key out of the address, one that is not read too
+  const inAddress = target.keys.length > 0 && isPageLoad(facts, head)
+  const clashed = (denied: Refusal) => refuse(inAddress ? { ...denied, as: 'login' } : denied)
+  if (isRefusal(credentials)) return clashed(credentials)
   if (isPreflight(facts, head, policy)) return { kind: 'page', page: 'preflight', returnTo, account }
 
   const path = target.canonical
   const page = ownPage(facts, path)
   const open = isOpen(facts, path, page, policy) // rule 7 asks for a CanonicalPath: a doubtful path cannot be exempt
-  returnTo = basePath + returnToOf(target)
   let principal: Principal | undefined
   if (!open || facts.upgrade) {
     let identified = (open ? identifyExempt : identify)(facts, head, credentials, client, policy) // rules 4 and 6
@@ -63,6 +66,7 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
     account = { client, principal, failures: identified.failures }
     // Rule 5: who logs out with two sessions logs out of both
     if (identified.refusal && !(page === 'logout-post' && clash === 'two-sessions')) {
+      if (clash === 'conflicting-keys') return clashed(identified.refusal)
       // A browser without a script that logs out with no session left is shown the login too
       const asPage = page === 'logout-post' && isFormPost(facts, head) && identified.refusal.status === 401
       return refuse(asPage ? { ...identified.refusal, as: 'login' } : identified.refusal)

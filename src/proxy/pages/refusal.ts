@@ -90,5 +90,13 @@ function loginState(decision: RefuseDecision, policy: Policy, facts: RequestFact
   const retryAfterSeconds =
     decision.refusal.retryAfterSeconds ?? policy.throttledFor(decision.account.client, facts.nowMs)
   const state = { status, next: decision.returnTo, retryAfterSeconds }
-  return reason === 'unknown-credential' ? { ...state, error: 'The key in the address is not known here.' } : state
+  const error = ERRORS[reason]
+  return error === undefined ? state : { ...state, error }
+}
+
+/** Of a key in the address, which the login page takes out of it. */
+const ERRORS: Partial<Readonly<Record<Reason, string>>> = {
+  'unknown-credential': 'The key in the address is not known here.',
+  'doubled-carrier': 'More than one key came with the address. Log in with the one that you mean.',
+  'conflicting-keys': 'More than one key came with the address. Log in with the one that you mean.',
 }

@@ -66,8 +66,16 @@ test('a login leads back below it, and whoever stands before it is shown the way
     page: 'key-arrival',
     returnTo: '/comfy/?x=1',
   })
-  for (const target of ['/', '/comfy', '/comfy?x=1']) {
-    expect(ask({ target, headers: HTML })).toMatchObject({ page: 'to-base-path', returnTo: '/comfy/' })
+  const key = `?x=1&api_key=${KEYS.user}&y=%22`
+  for (const [target, returnTo] of [
+    ['/', '/comfy/'],
+    ['/comfy', '/comfy/'],
+    ['/comfy?', '/comfy/'],
+    [`/comfy${key}`, `/comfy/${key}`],
+    [`/${key}`, `/comfy/${key}`],
+    ['/?x=\u00e4', '/comfy/'],
+  ] as const) {
+    expect(ask({ target, headers: HTML })).toMatchObject({ page: 'to-base-path', returnTo })
     expect(ask({ target })).toMatchObject({ kind: 'refuse', refusal: { status: 404 } })
   }
   expect(ask({ target: '/', headers: ['Host', 'evil.example', 'Accept', 'text/html'] })).toMatchObject({

@@ -38,6 +38,13 @@ test('the login page leads on to where the decision says', () => {
   expect(String(answer.body)).toContain('data-next="/?a=b"')
 })
 
+test.each(['doubled-carrier', 'conflicting-keys'] as const)('%s in an address says so on the login page', (reason) => {
+  const answer = pages.refusal(refuse({ status: 400, reason, as: 'login' }), facts({ target: '/?api_key=a&api_key=a' }))
+  expect(answer.status).toBe(400)
+  expect(String(answer.body)).toContain('data-mode="still"')
+  expect(String(answer.body)).toContain('More than one key came with the address.')
+})
+
 test('403 names the role that is needed, in words and for programs', () => {
   const answer = pages.refusal(
     refuse({ status: 403, reason: 'role', roleNeeded: 'admin' }, { role: 'viewer' }),
