@@ -1,4 +1,4 @@
-// npm run bench [-- CASE... --rounds 5 --seconds 3 --json FILE], or [-- floods FLOOD...]: see docs/benchmarks.md.
+// Explained in docs/benchmarks.md.
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -7,19 +7,28 @@ import { type Case, compare, type Row } from './compare.ts'
 import { floodNames, floods } from './floods/run.ts'
 import { isInstalled } from './process.ts'
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '3' },
-    json: { type: 'string' },
-  },
-})
+const USAGE = 'Usage: npm run bench [-- CASE... --rounds N --seconds N --json FILE], or [-- floods FLOOD...]'
 
 function stop(message: string): never {
   console.error(message)
   process.exit(2)
 }
+
+const OPTIONS = {
+  rounds: { type: 'string', default: '5' },
+  seconds: { type: 'string', default: '3' },
+  json: { type: 'string' },
+} as const
+
+function told() {
+  try {
+    return parseArgs({ allowPositionals: true, options: OPTIONS })
+  } catch {
+    return stop(`${USAGE}\nThe cases are ${Object.keys(CASES).join(', ')}; the floods ${floodNames.join(', ')}.`)
+  }
+}
+
+const { values, positionals } = told()
 
 const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!
 
