@@ -36,9 +36,12 @@ export function presentedSessions(facts: RequestFacts, policy: Policy, sessions:
     .filter((session) => session !== undefined)
 }
 
-/** Ends all that this browser brought: by cookie, and by storage token where another port put its cookie over ours. */
+/**
+ * Ends all that this browser brought: by cookie, and by storage token where another port put its cookie over ours. A token
+ * without any cookie is no browser's of ours, and ends nothing.
+ */
 export function endPresented(facts: RequestFacts, policy: Policy, sessions: Sessions): readonly string[] {
-  const token = bearerOf(readHead(facts))
+  const token = presentedCookies(facts, policy).length === 0 ? undefined : bearerOf(readHead(facts))
   const byToken = token === undefined ? undefined : sessions.findByTokenDigest(digestOf(token))
   const found = [...presentedSessions(facts, policy, sessions), ...(byToken ? [byToken] : [])]
   const ids = [...new Set(found.map(({ id }) => id))]

@@ -114,6 +114,13 @@ test('a login ends the session whose token the browser kept, though another port
   expect(sessions.list()).toHaveLength(2)
 })
 
+test('a token that was carried away comes without a cookie, and ends nothing', async () => {
+  const { logIn, sessions } = house({ keys: KEYS })
+  const { token } = json(await logIn({ api_key: KEY }))
+  await logIn({ api_key: 'free-form-key' }, { Authorization: `Bearer ${token}` })
+  expect(sessions.list().map(({ keyId }) => keyId)).toContain('k1')
+})
+
 test('where two cookies of our name came to a login, it takes the other away and sets ours last', async () => {
   const { logIn } = house({ keys: KEYS })
   const first = cookieOf(await logIn({ api_key: KEY }))
