@@ -103,6 +103,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       findSession: (digest) => sessions.findByCookieDigest(digest),
       findSessionByToken: (digest) => sessions.findByTokenDigest(digest),
       throttledFor: (client, now) => throttle.blockedFor(client, now),
+      guessesLeft: (client, now) => throttle.guessesLeft(client, now),
       ownsPrompt: (keyId, promptId) => prompts.owns(keyId, promptId),
       clientIdOwner: (clientId, now) => sockets.owner(clientId, now),
     }

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { digestOf } from '../../src/keys/digest.ts'
 import { decide } from '../../src/proxy/decide/decide.ts'
 import { judgeSecret } from '../../src/proxy/decide/identify.ts'
+import { createThrottle } from '../../src/proxy/state/throttle.ts'
 import {
   bearer,
   cookie,
@@ -58,6 +59,12 @@ describe('a failed guess counts', () => {
     ])
   })
 
+  test('twice where a query is read in two ways, unless one of them is a key', () => {
+    const policy = makePolicy({ keys: { 'a b': makeKnownKey({ id: 'blank-id' }) } })
+    expect(failures({ target: '/queue?api_key=x+y' }, policy)).toEqual([digestOf('x+y'), digestOf('x y')])
+    expect(failures({ target: '/queue?api_key=a+b' }, policy)).toEqual([])
+  })
+
   test('beside a live credential too, or a viewer could guess unthrottled', () => {
     const decision = ask({ headers: { ...bearer(KEYS.viewer), 'X-API-Key': 'wrong guess' } })
     expect(decision.kind).toBe('forward')
@@ -70,6 +77,60 @@ describe('a failed guess counts', () => {
     expect(decision.kind).toBe('forward')
     expect(decision.account.failures).toHaveLength(1)
   })
+})
+
+describe('a client with one guess left until it has to wait', () => {
+  const last = makePolicy({ keys, guessesLeft: () => 1 })
+  const headers = { ...bearer('guess 1'), 'X-API-Key': 'guess 2' }
+
+  test('has one guess of a request looked at, and the rest not', () => {
+    const asked: string[] = []
+    const findKey: typeof last.findKey = (digest) => {
+      asked.push(digest)
+      return last.findKey(digest)
+    }
+    const decision = ask({ target: '/queue?api_key=guess%203&token=correct%20horse', headers }, { ...last, findKey })
+    expect(decision).toMatchObject({ refusal: { status: 401 }, account: { failures: [digestOf('guess 1')] } })
+    expect(new Set(asked)).toEqual(new Set([digestOf('guess 1')]))
+  })
+
+  test('is let in with a right one before it, or of our own format, and by the same one in two carriers', () => {
+    const weak = encodeURIComponent(WEAK)
+    expect(ask({ target: '/queue?api_key=guess', headers: bearer(WEAK) }, last).kind).toBe('forward')
+    expect(ask({ headers: { ...bearer('guess'), 'X-API-Key': KEYS.viewer } }, last).kind).toBe('forward')
+    expect(ask({ target: `/queue?api_key=${weak}&token=${weak}` }, last).kind).toBe('forward')
+    expect(ask({ target: `/queue?api_key=${weak}`, headers: bearer(UNKNOWN_KEY) }, last).kind).toBe('forward')
+    expect(ask({ target: '/queue?api_key=correct+horse' }, last).kind).toBe('forward')
+  })
+})
+
+test('a guess in every carrier gets no more of them looked at in a day than one at a time', () => {
+  const day = (perRequest: number) => {
+    const throttle = createThrottle()
+    let looked = 0
+    let n = 0
+    const policy = makePolicy({
+      keys: {},
+      throttledFor: (client, nowMs) => throttle.blockedFor(client, nowMs),
+      guessesLeft: (client, nowMs) => throttle.guessesLeft(client, nowMs),
+      findKey: () => {
+        looked++
+        return undefined
+      },
+    })
+    for (let nowMs = NOW_MS; nowMs < NOW_MS + 86_400_000; nowMs++) {
+      const next = () => `guess${n++}`
+      const query = perRequest > 2 ? `?api_key=${next()}&token=${next()}` : ''
+      const headers = { ...bearer(next()), ...(perRequest > 1 && { 'X-API-Key': next() }) }
+      const { client, failures: failed } = ask({ target: `/queue${query}`, headers, nowMs }, policy).account
+      for (const digest of failed) throttle.fail(client, digest, nowMs)
+      nowMs += (throttle.blockedFor(client, nowMs) ?? 0) * 1_000
+    }
+    return looked
+  }
+  const one = day(1)
+  expect(one).toBeGreaterThan(100)
+  expect(day(4)).toBeLessThanOrEqual(one)
 })
 
 describe('a foreign page, which can have a visitor’s browser send any query', () => {

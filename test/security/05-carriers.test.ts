@@ -119,7 +119,7 @@ describe('a key counts', () => {
     const dead = { 'a b c d e f': makeKnownKey({ revoked: true }) }
     expect(who({ target: '/queue?api_key=a+b+c+d+e+f' }, { keys: dead })).toBe('401 dead-credential')
     const unknown = ask({ target: '/queue?api_key=wrong+guess' })
-    expect(unknown.account.failures).toHaveLength(1)
+    expect(unknown.account.failures).toHaveLength(2) // both were looked at
   })
 
   test('under an encoded name, which whoever reads after us would decode', () => {

@@ -84,7 +84,9 @@ const MUTANTS: Readonly<Record<string, Mutant>> = {
   },
   'rule 4: guesses are not counted': {
     file: 'proxy/state/throttle.ts',
-    weaken: () => ({ createThrottle: () => ({ fail() {}, blockedFor: () => undefined, size: 0 }) }),
+    weaken: () => ({
+      createThrottle: () => ({ fail() {}, blockedFor: () => undefined, guessesLeft: () => 10, size: 0 }),
+    }),
     seenBy: ['tooManyGuesses'],
   },
   'rule 5: the first of two equal headers is taken': {

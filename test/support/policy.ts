@@ -80,6 +80,7 @@ export function makePolicy(overrides: PolicyOverrides = {}): Policy {
     findSession: (digest) => byCookie.get(digest),
     findSessionByToken: (digest) => byToken.get(digest),
     throttledFor: () => undefined,
+    guessesLeft: () => 10,
     ownsPrompt: (keyId, promptId) => prompts[keyId]?.includes(promptId) === true,
     clientIdOwner: () => undefined,
     ...rest,

@@ -223,6 +223,8 @@ export interface Policy {
   readonly findSessionByToken: (tokenDigest: Digest) => KnownSession | undefined
   /** Seconds to wait for a client whose failed guesses are too many, else undefined. */
   readonly throttledFor: (client: string, nowMs: number) => number | undefined
+  /** How many distinct wrong guesses of one request of this client are looked at: one where it has just waited. */
+  readonly guessesLeft: (client: string, nowMs: number) => number
   readonly ownsPrompt: (keyId: string, promptId: string) => boolean
   /** Principal.name that holds this clientId now, if any. */
   readonly clientIdOwner: (clientId: string, nowMs: number) => string | undefined

@@ -62,6 +62,8 @@ interface Tally {
   foreign: boolean
   dead: boolean
   failures: Digest[]
+  /** Of what could be guessed, the values that were no key. */
+  guesses: number
 }
 
 /** Rules 4 and 6: what was presented becomes a principal, 401, 429, or 400 where it names two live keys. */
@@ -109,12 +111,14 @@ function weigh(
     foreign: false,
     dead: false,
     failures: [],
+    guesses: 0,
   }
   const waitSeconds = policy.throttledFor(client, facts.nowMs)
+  const patience: Patience = { waitSeconds, guessesLeft: policy.guessesLeft(client, facts.nowMs) }
   const foreign = isForeignPages(facts, head, policy)
   for (const credential of credentials) {
     if (credential.carrier === 'cookie') weighCookie(credential.secret, tally, waitSeconds, facts.nowMs, policy)
-    else weighKey(credential, foreign && PAGE_CHOSEN.has(credential.carrier), tally, waitSeconds, facts.nowMs, policy)
+    else weighKey(credential, foreign && PAGE_CHOSEN.has(credential.carrier), tally, patience, facts.nowMs, policy)
   }
   if (isCookieBelied(tally, facts.nowMs, policy)) tally.clash ??= 'sessions'
   return tally
@@ -133,6 +137,13 @@ function isCookieBelied({ session, tokens }: Tally, nowMs: number, policy: Polic
   })
 }
 
+/** How far this client's guesses are looked at. */
+interface Patience {
+  readonly waitSeconds: number | undefined
+  /** Of values that could be guessed, in one request: the two readings of a query are one, but count as two. */
+  readonly guessesLeft: number
+}
+
 /** Carriers that any page can have a visitor's browser send. */
 const PAGE_CHOSEN: ReadonlySet<Carrier> = new Set(['query', 'subprotocol'])
 
@@ -144,16 +155,16 @@ function weighKey(
   credential: Credential,
   foreign: boolean,
   tally: Tally,
-  waitSeconds: number | undefined,
+  { waitSeconds, guessesLeft }: Patience,
   nowMs: number,
   policy: Policy,
 ): void {
-  const heldFor = foreign ? (waitSeconds ?? 0) : waitSeconds
-  let judged = judgeSecret(credential.secret, heldFor, nowMs, policy)
-  if (credential.otherReading !== undefined && judged.kind !== 'live') {
-    const other = judgeSecret(credential.otherReading, heldFor, nowMs, policy)
-    if (other.kind === 'live' || other.kind === 'dead') judged = other
-  }
+  const isHeld = foreign || (tally.guesses >= guessesLeft && !tally.failures.includes(digestOf(credential.secret)))
+  const judge = (secret: string) => judgeSecret(secret, isHeld ? (waitSeconds ?? 0) : waitSeconds, nowMs, policy)
+  const first = judge(credential.secret)
+  const other =
+    credential.otherReading !== undefined && first.kind !== 'live' ? judge(credential.otherReading) : undefined
+  const judged = other?.kind === 'live' || other?.kind === 'dead' ? other : first
   switch (judged.kind) {
     case 'live':
       take(judged.key, credential.carrier, tally)
@@ -167,11 +178,15 @@ function weighKey(
       return
     case 'unknown':
       if (waitSeconds !== undefined) tally.waitSeconds = waitSeconds
-      if (!foreign && !tally.failures.includes(judged.digest)) tally.failures.push(judged.digest)
+      if (foreign) return
+      if (parseKey(credential.secret).kind !== 'ok') tally.guesses++
+      for (const missed of [judged, other]) {
+        if (missed?.kind === 'unknown' && !tally.failures.includes(missed.digest)) tally.failures.push(missed.digest)
+      }
       return
     case 'throttled':
-      if (waitSeconds === undefined) tally.foreign = true
-      else tally.waitSeconds = waitSeconds
+      if (waitSeconds !== undefined) tally.waitSeconds = waitSeconds
+      else if (foreign) tally.foreign = true
   }
 }
 

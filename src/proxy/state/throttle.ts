@@ -17,6 +17,12 @@ export interface Throttle {
   fail(client: string, digest: Digest, nowMs: number): void
   /** Whole seconds until this client's guesses are looked at again; undefined: now. */
   blockedFor(client: string, nowMs: number): number | undefined
+  /**
+   * Distinct wrong guesses until it has to wait, the one that makes it wait included: as many of one request are looked at,
+   * or a request with a guess in each carrier would have all of them for the price of one. At least one: `blockedFor` says
+   * where it is none.
+   */
+  guessesLeft(client: string, nowMs: number): number
   /** Clients remembered. */
   readonly size: number
 }
@@ -65,6 +71,16 @@ export function createThrottle(options: ThrottleOptions = {}): Throttle {
     return Math.min(maxBlockMs, client.blockedUntilMs - nowMs)
   }
 
+  /** Good behaviour for as long as the longest wait, and the next wait is short again. */
+  const isForgiven = (client: Client, nowMs: number) =>
+    nowMs - Math.max(client.lastMs, client.blockedUntilMs) > maxBlockMs
+
+  function recentGuesses(client: Client, nowMs: number): number {
+    let recent = 0
+    for (const atMs of client.guesses.values()) if (atMs > nowMs - windowMs && atMs <= nowMs) recent++
+    return recent
+  }
+
   return {
     fail(name, digest, nowMs) {
       const client = clients.get(name) ?? { guesses: new Map(), blockedUntilMs: 0, blocks: 0, lastMs: nowMs }
@@ -72,26 +88,29 @@ export function createThrottle(options: ThrottleOptions = {}): Throttle {
       clients.delete(name)
       clients.set(name, client)
       if (clients.size > maxClients) clients.delete(clients.keys().next().value!)
-      // Good behaviour for as long as the longest wait, and the next wait is short again.
-      if (nowMs - Math.max(client.lastMs, client.blockedUntilMs) > maxBlockMs) client.blocks = 0
-      client.lastMs = nowMs
+      if (isForgiven(client, nowMs)) client.blocks = 0
       if (client.guesses.has(digest)) return
 
+      client.lastMs = nowMs
       client.guesses.set(digest, nowMs)
       if (client.guesses.size > REMEMBERED_GUESSES) client.guesses.delete(client.guesses.keys().next().value!)
       const slot = Math.floor(nowMs / slotMs)
       slots.set(slot, (slots.get(slot) ?? 0) + 1)
 
-      let recent = 0
-      for (const atMs of client.guesses.values()) if (atMs > nowMs - windowMs && atMs <= nowMs) recent++
       // Once made to wait, every further guess makes it wait again.
-      if (recent < limit && client.blocks === 0) return
+      if (recentGuesses(client, nowMs) < limit && client.blocks === 0) return
       client.blockedUntilMs = nowMs + Math.min(maxBlockMs, firstBlockMs * 2 ** client.blocks)
       client.blocks++
     },
     blockedFor(name, nowMs) {
       const waitMs = Math.max(remainingMs(clients.get(name), nowMs), globalWaitMs(nowMs))
       return waitMs > 0 ? Math.ceil(waitMs / 1_000) : undefined
+    },
+    guessesLeft(name, nowMs) {
+      const client = clients.get(name)
+      if (client === undefined) return limit
+      if (client.blocks > 0 && !isForgiven(client, nowMs)) return 1
+      return Math.max(1, limit - recentGuesses(client, nowMs))
     },
     get size() {
       return clients.size

@@ -66,6 +66,7 @@ export function house(
     findSession: (digest) => sessions.findByCookieDigest(digest),
     findSessionByToken: (digest) => sessions.findByTokenDigest(digest),
     throttledFor: (client, nowMs) => throttle.blockedFor(client, nowMs),
+    guessesLeft: (client, nowMs) => throttle.guessesLeft(client, nowMs),
     ...deps.policy,
   })
   const pages = createPages({

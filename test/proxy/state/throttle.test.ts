@@ -63,6 +63,24 @@ test('the same wrong key over and over is one guess', () => {
   expect(throttle.blockedFor('a', 100_000 * 300)).toBeUndefined()
 })
 
+test('how many guesses are left until the wait: one after it, until it is forgiven', () => {
+  const throttle = createThrottle()
+  expect(throttle.guessesLeft('a', 0)).toBe(10)
+  for (let i = 0; i < 9; i++) throttle.fail('a', guess(i), 0)
+  expect([throttle.guessesLeft('a', 0), throttle.guessesLeft('b', 0)]).toEqual([1, 10])
+  expect(throttle.guessesLeft('a', 3 * MINUTE)).toBe(10)
+  throttle.fail('a', guess('tenth'), 0)
+  expect(throttle.guessesLeft('a', 31 * SECOND)).toBe(1)
+  expect(throttle.guessesLeft('a', 10 * MINUTE)).toBe(1)
+  expect(throttle.guessesLeft('a', 16 * MINUTE)).toBe(10)
+})
+
+test('a script that goes on with its old key does not keep its address from being forgiven', () => {
+  const throttle = afterTen()
+  for (let nowMs = 31 * SECOND; nowMs < 16 * MINUTE; nowMs += SECOND) throttle.fail('a', guess(3), nowMs)
+  expect(throttle.guessesLeft('a', 16 * MINUTE)).toBe(10)
+})
+
 test('many addresses together are slowed by a ceiling for all', () => {
   const throttle = createThrottle({ globalLimit: 50 })
   for (let i = 0; i < 50; i++) throttle.fail(`client ${i}`, guess(i), 0)
