@@ -9,6 +9,7 @@ import { ask1, request, type Seen } from './client.ts'
 import { rowsOf } from './doc.ts'
 import { auditLines, KEY, type Served, serve } from './process.ts'
 import { type Asked, answerWell, misbehaving, type Upstream } from './upstream.ts'
+import { switching } from './websocket.ts'
 
 const cleanups: (() => unknown)[] = []
 afterEach(async () => {
@@ -86,6 +87,45 @@ test.each([256, 1_024])(
     await good(served.port)
   },
 )
+
+test("where few files may be open one key's WebSockets end at a 503, and who is in is served", async () => {
+  const most = 1_024
+  const [upstream, served] = await stage([], ['prlimit', `--nofile=${most}`])
+  upstream.answer = (asked) => {
+    if (/^Upgrade: /im.test(asked.head)) asked.socket.write(switching(asked))
+    else answerWell(asked)
+  }
+  const [mine, ...sockets] = await Promise.all(
+    Array.from({ length: 151 }, async () => {
+      const socket = connect(served.port, '127.0.0.1').on('error', () => {})
+      await once(socket, 'connect')
+      return socket
+    }),
+  )
+  const handshake = request({
+    path: '/ws',
+    headers: {
+      Connection: 'Upgrade',
+      Upgrade: 'websocket',
+      'Sec-WebSocket-Version': '13',
+      'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    },
+  })
+  const statuses = await Promise.all(
+    sockets.map(async (socket) => {
+      socket.write(handshake)
+      const [chunk] = (await once(socket, 'data')) as [Buffer]
+      return chunk.toString('latin1', 9, 12)
+    }),
+  )
+  const half = placesWithin(20_000, most).sockets / 2
+  expect(statuses.filter((status) => status === '101')).toHaveLength(half)
+  expect(statuses.filter((status) => status === '503')).toHaveLength(sockets.length - half)
+  const idle = Array.from({ length: most }, () => connect(served.port, '127.0.0.1').on('error', () => {}))
+  expect(await askOn(mine!, '/queue?marker=a')).toMatch(/good a$/)
+  expect(served.fds()).toBeLessThan(most)
+  for (const socket of [mine!, ...sockets, ...idle]) socket.destroy()
+})
 
 test('no descriptor left to dial with: 503, its owner is told why, and it goes on once there are some', async () => {
   const [upstream, served] = await stage()
