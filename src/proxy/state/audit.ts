@@ -1,4 +1,4 @@
-import { redact } from '../../keys/format.ts'
+import { hidesSecret, redact } from '../../keys/format.ts'
 import type { Principal, Reason } from '../decide/facts.ts'
 import type { LineFile } from './line-file.ts'
 
@@ -114,10 +114,11 @@ function lineOf(entry: AuditEntry): string {
   })
 }
 
-/** Less the query, where a key may stand, and whatever looks like one in the path; `user:password@` stands in no path. */
+/** Less the query, where a key may stand, and whatever looks like one in the path, encoded too; `user:password@` stands in no path. */
 function pathOf(target: string): string {
   if (!target.startsWith('/')) return '(no path)'
-  return redact(target.split(/[?#]/, 1)[0]!).slice(0, MAX_PATH)
+  const path = target.split(/[?#]/, 1)[0]!.slice(0, 4 * MAX_PATH)
+  return hidesSecret(path) ? '(a key)' : redact(path).slice(0, MAX_PATH)
 }
 
 function timeOf(ms: number): string {

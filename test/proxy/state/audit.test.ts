@@ -107,6 +107,46 @@ test('a path is cut at 256 characters, holds no key of ours and cannot begin a l
   expect(paths.slice(1)).toEqual(['/a/comfy_[redacted]/b', '/a\n{"event":"login"}', '(no path)'])
 })
 
+test.each([makeKey(), `comfys_${'a1B2'.repeat(10)}xyz`, `comfyt_${'Z9y8'.repeat(10)}xyz`])(
+  'a path in which %s is encoded or taken apart says only that it holds a key',
+  async (secret) => {
+    const { log, lines } = audit()
+    const at = (i: number, write: (character: string) => string) =>
+      `${secret.slice(0, i)}${write(secret[i]!)}${secret.slice(i + 1)}`
+    const percent = (character: string) => `%${character.charCodeAt(0).toString(16)}`
+    const hidden = [
+      at(secret.indexOf('_'), percent),
+      at(5, percent),
+      at(2, percent),
+      at(10, percent),
+      at(20, percent),
+      [...secret].map(percent).join(''),
+      at(3, (character) => percent(character).replace('%', '%2525')),
+      `${secret.slice(0, 20)}/${secret.slice(20)}`,
+      `${secret.slice(0, 3)}/${secret.slice(3)}`,
+      at(3, (character) => `/%2F${percent(character)}`),
+    ]
+    for (const path of hidden) log.record({ ...request, target: `/view/${path}/x?y` })
+    await log.close()
+    expect(lines().map(({ path }) => path)).toEqual(hidden.map(() => '(a key)'))
+  },
+)
+
+test('a path that is only encoded is written as it came', async () => {
+  const { log, lines } = audit()
+  const paths = [
+    '/userdata/workflows%2Fmy%20comfy%255Fui.json',
+    '/100%',
+    '/comfy_ui/a/b%zz',
+    '/%e4%bd%a0',
+    '/a%2525b',
+    '/comfy_ui%20x/y',
+  ]
+  for (const target of paths) log.record({ ...request, target })
+  await log.close()
+  expect(lines().map(({ path }) => path)).toEqual(paths)
+})
+
 test('of a flood of refusals without a principal ten a second are written and the rest counted', async () => {
   const { log, lines } = audit()
   const refusal: AuditEntry = { nowMs: 0, event: 'refusal', client: 'c', status: 401, reason: 'no-credential' }
