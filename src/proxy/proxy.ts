@@ -8,6 +8,7 @@ import { openLogs } from './logs.ts'
 import { type ProxyOptions, readCa, type Settings, validate } from './options.ts'
 import { createPages } from './pages/pages.ts'
 import { openServeDb } from './state/db.ts'
+import { watchServeDb } from './state/db-watch.ts'
 import { createPrompts } from './state/prompts.ts'
 import { createSessions } from './state/sessions.ts'
 import { createSockets } from './state/sockets.ts'
@@ -58,7 +59,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
   const onError = (what: string) => (error: unknown) => log(`${what}: ${textOf(error)}`)
   try {
     const db = openServeDb(options.serveDb)
-    closers.push(() => db.close())
+    closers.push(() => db.close(), watchServeDb(options.serveDb, log))
     const sessions = createSessions(db, { nowMs, onError: onError('Sessions cannot be written') })
     closers.push(() => sessions.close())
     const prompts = createPrompts(db, { nowMs, onError: onError('Prompt owners cannot be written') })

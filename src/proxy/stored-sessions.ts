@@ -50,6 +50,12 @@ export function endSessions(serveDb: string, which: Which, nowMs: number): reado
   return chosen.map(describe)
 }
 
+/** Why there is nobody to list or to end, where a serve with another folder, or whose file was deleted, may know better. */
+export function whyNone(serveDb: string): string {
+  if (existsSync(serveDb)) return ''
+  return `\nThere is no ${serveDb}: serve never ran with this folder, or the file was deleted. Who is logged in at a serve that runs all the same ends with it.`
+}
+
 function read(serveDb: string, nowMs: number): readonly Session[] {
   return existsSync(serveDb) ? withDb(serveDb, (db) => storedSessions(db, nowMs)) : []
 }

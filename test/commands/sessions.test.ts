@@ -10,6 +10,7 @@ test('from a login with curl to its end, beside a running serve', async () => {
   await play(`
 $ comfy-auth sessions list
 No browser is logged in.
+There is no [..]/serve.db: serve never ran with this folder, or the file was deleted. [..].
 $ comfy-auth keygen --label ann --out ann.key > /dev/null
 $ comfy-auth serve --demo --port 0 > serve.log 2>&1 &
 $ until grep -qs '^Scripts:' serve.log; do sleep 0.1; done

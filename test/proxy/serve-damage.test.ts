@@ -104,3 +104,14 @@ test.each(DAMAGES)('at the start a keyring or key file that is %s is one error a
     expect(stderr).not.toContain(path)
   }
 })
+
+test('a serve.db that is deleted while serve runs is told, and so it is by sessions list', async () => {
+  const { home, keyFile, key, as } = await files()
+  const serve = await startServe(sim.url, ['--api-key-file', keyFile], as)
+  rmSync(join(home, 'serve.db'))
+  await serve.says(/serve\.db was deleted or replaced: .* Restart serve; everyone logs in once more\./)
+  expect(await status(serve, key)).toBe(200)
+  const { stdout } = await runCli(['sessions', 'list'], as)
+  expect(stdout).toMatch(/^No browser is logged in\.\nThere is no .*serve\.db: /)
+  expect(await serve.stop()).toBe(0)
+})

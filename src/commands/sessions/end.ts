@@ -3,7 +3,7 @@ import { Args, Flags, keyring } from '../../cli/flags.ts'
 import { ComfyAuthError } from '../../errors.ts'
 import { paths } from '../../files/home.ts'
 import { readKeyring } from '../../keys/keyring.ts'
-import { endSessions, type SessionDescription, type Which } from '../../proxy/stored-sessions.ts'
+import { endSessions, type SessionDescription, type Which, whyNone } from '../../proxy/stored-sessions.ts'
 
 export default class SessionsEnd extends Command {
   static override summary = 'Log a browser out: its session is refused within a second.'
@@ -25,11 +25,8 @@ revoke it with keys revoke where nobody shall log in with it again.`
   async run(): Promise<{ readonly ended: readonly SessionDescription[] }> {
     const { args, flags } = await this.parse(SessionsEnd)
     const ended = endSessions(paths().serveDb, which(args.session, flags), Date.now())
-    this.log(
-      ended.length === 1
-        ? `Ended session ${ended[0]!.id}.`
-        : `Ended ${ended.length === 0 ? 'no' : ended.length} sessions.`,
-    )
+    if (ended.length === 0) this.log(`Ended no sessions.${whyNone(paths().serveDb)}`)
+    else this.log(ended.length === 1 ? `Ended session ${ended[0]!.id}.` : `Ended ${ended.length} sessions.`)
     return { ended }
   }
 }

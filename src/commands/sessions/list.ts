@@ -4,7 +4,7 @@ import { minuteText } from '../../cli/key-text.ts'
 import { renderTable } from '../../cli/table.ts'
 import { paths } from '../../files/home.ts'
 import { readKeyring } from '../../keys/keyring.ts'
-import { listSessions, type SessionDescription } from '../../proxy/stored-sessions.ts'
+import { listSessions, type SessionDescription, whyNone } from '../../proxy/stored-sessions.ts'
 
 interface Listed extends SessionDescription {
   readonly label: string | null
@@ -29,7 +29,7 @@ export default class SessionsList extends Command {
       ...session,
       label: labels.get(session.keyId) ?? null,
     }))
-    if (sessions.length === 0) this.log('No browser is logged in.')
+    if (sessions.length === 0) this.log(`No browser is logged in.${whyNone(paths().serveDb)}`)
     else {
       const rows = sessions.map((session) => [
         session.id,
