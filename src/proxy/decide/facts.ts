@@ -87,7 +87,7 @@ export interface Refusal {
   readonly kind: 'refusal'
   readonly status: 400 | 401 | 403 | 404 | 421 | 429
   readonly reason: Reason
-  /** A browser's page load gets the login page in place of JSON (401 and 429 only). */
+  /** A browser's page load gets the login page in place of JSON: of a 401, a 429, or a 400 for the keys in its address. */
   readonly as: 'login' | 'json'
   /** WWW-Authenticate of a 401: Bearer always, Basic only where nothing speaks of a browser (rule 5); `none` on other statuses. */
   readonly challenge: 'none' | 'bearer' | 'bearer-basic'
