@@ -14,11 +14,12 @@
   const DRAFTS_MS = 1000
   const BETWEEN_PROBES_MS = 3000
 
+  const { Request } = window
   const { key, wayOut } = document.currentScript?.dataset ?? {}
   const tabs = 'BroadcastChannel' in window ? new BroadcastChannel(`comfy-auth${BASE}`) : undefined
   const nativeFetch = window.fetch.bind(window)
 
-  /** Storage can be switched off, and then throws: the session's cookie is enough. */
+  /** Storage can be switched off or broken, and then throws: the session's cookie is enough. */
   const quietly = (what) => {
     try {
       return what()
@@ -27,6 +28,7 @@
     }
   }
   const stores = () => [quietly(() => localStorage), quietly(() => sessionStorage)].filter(Boolean)
+  const read = (store, name) => quietly(() => store.getItem(name)) ?? null
 
   /** A wrong key beside the session leaves the address, as the server drops it: every pair of these names, and nothing else. */
   const dropKey = () => {
@@ -53,12 +55,9 @@
 
   const token = () => {
     for (const store of stores()) {
-      const entry = store.getItem(ENTRY)
+      const entry = read(store, ENTRY)
       if (entry !== null) return entry
-      if (store.getItem(MARK) !== null) {
-        logOut().catch(() => {})
-        return undefined
-      }
+      if (read(store, MARK) !== null) return void logOut().catch(() => {})
     }
     return undefined
   }
@@ -93,7 +92,8 @@
 
   /** A 401, or a socket that broke: only when the session is gone for certain does the page leave, and once. */
   const askWhetherSessionLives = async () => {
-    if (leaving || probing || performance.now() - probedMs < BETWEEN_PROBES_MS) return
+    // The sockets of a logout close before its answer is there, which then says why.
+    if (leaving || probing || loggingOut || performance.now() - probedMs < BETWEEN_PROBES_MS) return
     probing = true
     probedMs = performance.now()
     try {
@@ -117,9 +117,7 @@
     `${LOGIN}?${notice}next=${encodeURIComponent(location.pathname + location.search + location.hash)}`
 
   const ownHeaders = () => {
-    const entry = stores()
-      .map((store) => store.getItem(ENTRY))
-      .find((value) => value !== null)
+    const [entry] = stores().flatMap((store) => read(store, ENTRY) ?? [])
     return { Accept: 'application/json', ...(entry !== undefined && { Authorization: `Bearer ${entry}` }) }
   }
 
@@ -142,8 +140,8 @@
 
   const forget = () => {
     for (const store of stores()) {
-      store.removeItem(MARK)
-      store.removeItem(ENTRY)
+      quietly(() => store.removeItem(MARK))
+      quietly(() => store.removeItem(ENTRY))
     }
   }
 
@@ -173,95 +171,100 @@
 
   // --- Requests of this origin carry the token; everything else is left as it is ---
 
-  /** fetch's own arguments with the header added; undefined where the caller's should go as they are. */
-  const authorised = (input, init, value) => {
-    if (init !== undefined && init !== null && typeof init !== 'object') return undefined
-    const isRequest = input instanceof Request
-    if (!isOurs(isRequest ? input.url : input)) return undefined
-    const given = init?.headers
-    if (isRequest && (given === undefined || given === null)) {
-      if (input.headers.has('authorization')) return undefined
-      const copy = new Request(input) // as it is: with an init, its referrer would be lost
-      copy.headers.set('authorization', value)
-      return [copy, init]
+  /** A proxy of `native` is called as it is: no other length, no constructor. */
+  const wrap = (holder, name, apply) => {
+    holder[name] = new Proxy(holder[name], { apply })
+  }
+
+  /** What the browser makes of fetch's arguments, read once: of whatever frame or kind, this is where it goes. */
+  const requestOf = (args) => {
+    const request = new Request(...args)
+    const entry = isOurs(request.url) ? token() : undefined
+    if (entry !== undefined && !request.headers.has('authorization')) {
+      quietly(() => request.headers.set('authorization', `Bearer ${entry}`))
     }
-    const headers = new Headers(given ?? {})
-    if (headers.has('authorization')) return undefined
-    headers.set('authorization', value)
-    // The caller's init stands behind, so that members it inherits or computes are still found.
-    return [input, Object.create(init ?? null, { headers: { value: headers, enumerable: true } })]
+    return request
   }
 
-  window.fetch = function fetch(...args) {
-    const entry = args.length === 0 ? undefined : token()
-    const added = entry === undefined ? undefined : quietly(() => authorised(args[0], args[1], `Bearer ${entry}`))
-    return nativeFetch(...(added ?? args)).then((answer) => {
-      if (!isOurs(answer.url) || !isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) return answer
-      if (!isReplaced(answer) || !isRepeatable(...args)) {
-        askWhetherSessionLives()
-        return answer
-      }
-      // Nothing of it went upstream, and the refusal took away what stood beside our cookie.
-      const again = added && authorised(args[0], args[1], `Bearer ${entry}`)
-      return nativeFetch(...(again ?? args)).then((second) => {
-        if (isReplaced(second)) askWhetherSessionLives()
-        return second
-      })
-    })
-  }
+  wrap(window, 'fetch', async (_, __, args) => {
+    const asItIs = (typeof args[0] === 'string' && !isOurs(args[0])) || token() === undefined
+    const request = asItIs ? undefined : quietly(() => requestOf(args))
+    const answer = await nativeFetch(...(request ? [request] : args))
+    if (!isOurs(answer.url) || !isOurRefusal(answer.status, answer.headers.get('www-authenticate'))) return answer
+    // Nothing of it went upstream, and the refusal took away what stood beside our cookie. A body that is gone throws.
+    const again = isReplaced(answer) ? quietly(() => requestOf(args)) : undefined
+    const last = again ? await nativeFetch(again) : answer
+    if (last === answer || isReplaced(last)) askWhetherSessionLives()
+    return last
+  })
 
-  /** Its body, if any, is there for a second time. */
-  const isRepeatable = (input, init) => {
-    if (input instanceof Request && input.method !== 'GET' && input.method !== 'HEAD') return false
-    return !(init?.body instanceof ReadableStream)
-  }
-
-  const { open, send, setRequestHeader } = XMLHttpRequest.prototype
+  const { setRequestHeader } = XMLHttpRequest.prototype
   const known = new WeakMap()
   const watched = new WeakSet()
 
-  XMLHttpRequest.prototype.open = function (...args) {
-    known.set(this, { ours: isOurs(args[1]), authorised: false })
-    return open.apply(this, args)
-  }
-  XMLHttpRequest.prototype.setRequestHeader = function (...args) {
-    const request = known.get(this)
+  wrap(XMLHttpRequest.prototype, 'open', (native, request, [method, ...args]) => {
+    const before = known.get(request)
+    // Made a string here, so that what is judged is what is opened
+    if (args.length > 0) args[0] = `${args[0]}`
+    const opened = { ours: isOurs(args[0]), authorised: false }
+    known.set(request, opened)
+    try {
+      return native.call(request, method, ...args)
+    } catch (error) {
+      // It stays the request that it was
+      if (known.get(request) === opened) known.set(request, before)
+      throw error
+    }
+  })
+  wrap(XMLHttpRequest.prototype, 'setRequestHeader', (native, xhr, args) => {
+    const request = known.get(xhr)
+    const set = native.apply(xhr, args)
     if (request && String(args[0]).toLowerCase() === 'authorization') request.authorised = true
-    return setRequestHeader.apply(this, args)
-  }
-  XMLHttpRequest.prototype.send = function (...args) {
-    const request = known.get(this)
+    return set
+  })
+  wrap(XMLHttpRequest.prototype, 'send', (native, xhr, args) => {
+    const request = known.get(xhr)
     if (request?.ours) {
       const entry = token()
       if (entry !== undefined && !request.authorised) {
-        quietly(() => setRequestHeader.call(this, 'Authorization', `Bearer ${entry}`))
+        quietly(() => setRequestHeader.call(xhr, 'Authorization', `Bearer ${entry}`))
         request.authorised = true
       }
-      if (!watched.has(this)) {
-        watched.add(this)
-        this.addEventListener('loadend', () => {
-          if (this.status === 401 && known.get(this)?.ours) {
-            if (isOurRefusal(401, this.getResponseHeader('www-authenticate'))) askWhetherSessionLives()
-          }
+      if (!watched.has(xhr)) {
+        watched.add(xhr)
+        xhr.addEventListener('loadend', () => {
+          if (!known.get(xhr)?.ours || xhr.status !== 401) return
+          if (isOurRefusal(401, xhr.getResponseHeader('www-authenticate'))) askWhetherSessionLives()
         })
       }
     }
-    return send.apply(this, args)
-  }
+    return native.apply(xhr, args)
+  })
 
-  /** A beacon can carry no header, a fetch that outlives the page can: within the 64 KiB that both are given. */
-  const nativeBeacon = navigator.sendBeacon?.bind(navigator)
-  if (nativeBeacon) {
-    navigator.sendBeacon = function sendBeacon(...args) {
+  /**
+   * A beacon can carry no header, a fetch that outlives the page can. The browser takes 64 KiB of both at a time:
+   * beyond the half of it, its own beacon answers whether there is room.
+   */
+  let inFlight = 0
+  const sizeOf = (body) => {
+    if (typeof body === 'string' || body instanceof Blob) return new Blob([body]).size
+    return body ? (body.byteLength ?? 65_536) : 0 // another kind is left to the browser's own
+  }
+  if (navigator.sendBeacon) {
+    wrap(Navigator.prototype, 'sendBeacon', (native, self, args) => {
+      if (args.length > 0) args[0] = `${args[0]}`
       const [address, body] = args
-      const entry = isOurs(address) ? token() : undefined
-      const size = typeof body === 'string' ? body.length * 3 : (body?.size ?? body?.byteLength ?? 0)
-      const plain = body === undefined || body === null || typeof body === 'string' || body instanceof Blob
-      if (entry === undefined || size > 32_768 || !(plain || size > 0)) return nativeBeacon(...args)
+      const entry = args.length > 0 && isOurs(address) ? token() : undefined
+      const size = entry === undefined ? 0 : sizeOf(body)
+      if (entry === undefined || inFlight + size > 32_768) return native.apply(self, args)
+      inFlight += size
+      const landed = () => {
+        inFlight -= size
+      }
       const headers = { authorization: `Bearer ${entry}` }
-      nativeFetch(address, { method: 'POST', body, headers, keepalive: true }).catch(() => {})
+      nativeFetch(address, { method: 'POST', body, headers, keepalive: true }).then(landed, landed)
       return true
-    }
+    })
   }
 
   /** Sockets and event streams carry the cookie, and no header: they are only watched for the end of the session. */
@@ -278,6 +281,7 @@
         return stream
       },
     })
+    Native.prototype.constructor = window[name]
   }
   watch('WebSocket', 'close', (_, { code }) => code === 4401 || code === 1006)
   watch('EventSource', 'error', ({ readyState }) => readyState === EventSource.CLOSED)
@@ -339,10 +343,7 @@
   }
 
   const showWayOut = () => {
-    if (wayOut === 'off') {
-      if (host) show(undefined, false)
-      return
-    }
+    if (wayOut === 'off') return host && show(undefined, false)
     const button = document.createElement('button')
     const text = document.createElement('span')
     text.textContent = button.title = 'Log out'

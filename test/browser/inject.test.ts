@@ -68,6 +68,14 @@ describe.skipIf(!hasChromium)('auth_inject.js in Chromium', () => {
       'an init that inherits',
       "fetch('/api/queue', Object.create({ headers: { 'X-A': 'b' } })).then(({ status }) => status)",
     ],
+    [
+      'an init that computes from private fields',
+      "fetch('/api/queue', new (class { #a = { 'X-A': 'b' }; get headers() { return this.#a } })()).then(({ status }) => status)",
+    ],
+    [
+      'a Request of another frame',
+      "(({ contentWindow: w }) => fetch(new w.Request('/api/queue', { headers: { 'X-A': 'b' } })).then(({ status }) => status))(document.body.appendChild(document.createElement('iframe')))",
+    ],
     ['a null init', "fetch('/api/queue', null).then(({ status }) => status)"],
     ['keepalive', "fetch('/api/queue', { keepalive: true }).then(({ status }) => status)"],
     [
@@ -133,6 +141,82 @@ describe.skipIf(!hasChromium)('auth_inject.js in Chromium', () => {
     })()`)
     expect(foreignHeaders.length).toBeGreaterThanOrEqual(4)
     expect(JSON.stringify(foreignHeaders)).not.toMatch(/comfyt_|comfys_|authorization/)
+  })
+
+  test('nor where what names it is a Request of another frame, or an address that changes, or an open that failed', async () => {
+    foreignHeaders.length = 0
+    const outcomes = await page.evaluate(`(async () => {
+      const url = ${JSON.stringify(foreignUrl)}
+      const { contentWindow } = document.body.appendChild(document.createElement('iframe'))
+      const turning = (first, then) => { let asked = 0; return { toString: () => asked++ === 0 ? first : then } }
+      const xhr = (...opens) => new Promise((resolve) => {
+        const x = new XMLHttpRequest()
+        for (const args of opens) try { x.open(...args) } catch {}
+        x.onloadend = () => resolve(x.responseURL)
+        x.send()
+      })
+      return [
+        await fetch(new contentWindow.Request(url)).then(({ url }) => url),
+        await fetch(turning('/api/queue', url)).then(({ url }) => url),
+        await fetch(turning(url, '/api/queue')).then(({ url }) => url),
+        await xhr(['GET', url], ['BAD METHOD', '/api/queue']),
+        await xhr(['GET', turning('/api/queue', url)]),
+        await xhr(['GET', turning(url, '/api/queue')]),
+      ]
+    })()`)
+    const ours = `${house.url}/api/queue`
+    expect(outcomes).toEqual([foreignUrl, ours, foreignUrl, foreignUrl, ours, foreignUrl])
+    expect(foreignHeaders).toHaveLength(4)
+    expect(JSON.stringify(foreignHeaders)).not.toMatch(/comfyt_|comfys_|authorization/)
+  })
+
+  test('an open that failed leaves the request before it as it was, token and all', async () => {
+    const script =
+      "(() => { const x = new XMLHttpRequest(); x.open('GET', '/api/queue', false); try { x.open('GET', 'http://[', false) } catch {} x.send(); return x.status })()"
+    const { value, requests } = await sent('/api/queue', script)
+    expect([value, requests[0]?.authorization]).toEqual([200, expect.stringMatching(TOKEN)])
+  })
+
+  test('what is wrapped looks as the browser’s own does', async () => {
+    expect(
+      await page.evaluate(`(() => {
+        const { contentWindow: w } = document.body.appendChild(document.createElement('iframe'))
+        const socket = new WebSocket('/ws?clientId=z')
+        const differs = [
+          (of) => [of.fetch.name, of.fetch.length, of.navigator.sendBeacon.length, Object.hasOwn(of.navigator, 'sendBeacon')],
+          (of) => ['open', 'send', 'setRequestHeader'].map((name) => of.XMLHttpRequest.prototype[name].length),
+          (of) => { try { return typeof new of.fetch('/api/queue') } catch (error) { return error.name } },
+          (of) => [of.WebSocket.length, of.WebSocket.prototype.constructor === of.WebSocket],
+        ].filter((look) => JSON.stringify(look(window)) !== JSON.stringify(look(w)))
+        return [differs.map(String), socket.constructor === WebSocket]
+      })()`),
+    ).toEqual([[], true])
+  })
+
+  test('an upload goes out whole, with its length, and an address and an init are asked for their values once', async () => {
+    house.sim.clearRequests()
+    const outcome = await page.evaluate(`(async () => {
+      let asked = 0
+      const address = { toString() { asked++; return '/api/upload/image' } }
+      const body = new FormData()
+      body.append('image', new File([new Uint8Array(3_000_000)], 'large.png'))
+      const init = { get method() { asked++; return 'POST' }, get body() { asked++; return body } }
+      return [(await fetch(address, init)).status, asked]
+    })()`)
+    expect(outcome).toEqual([200, 3])
+    const upload = house.sim.requests.find(({ target }) => target === '/api/upload/image')
+    expect(JSON.stringify(upload?.headers)).toMatch(/"content-length"\W+3000\d{3}"/i)
+  })
+
+  test('beacons beyond what the browser takes at a time are refused, as its own are', async () => {
+    house.sim.setFaults({ http: [{ path: '/api/settings/many', kind: 'delay', ms: 1000 }] })
+    const many = (of: string) =>
+      page.evaluate(
+        `(({ contentWindow }) => Array.from({ length: 8 }, () => ${of}.navigator.sendBeacon('/api/settings/many', 'x'.repeat(10_000))))(document.body.appendChild(document.createElement('iframe')))`,
+      )
+    const values = await many('window')
+    house.sim.setFaults({})
+    expect(values).toEqual([true, true, true, true, true, true, false, false])
   })
 
   test('a beacon carries the token and its body', async () => {

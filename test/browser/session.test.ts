@@ -129,6 +129,22 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
     expect(await person.cookies()).toHaveLength(1)
   })
 
+  test('a storage whose every call throws: the cookie is enough, and the way out is there', async () => {
+    await person.addInitScript(`for (const name of ['getItem', 'setItem', 'removeItem']) {
+      Storage.prototype[name] = () => { throw new Error('broken') }
+    }`)
+    const errors: string[] = []
+    page.on('pageerror', ({ message }) => errors.push(message))
+    await page.reload()
+    await logIn(page, house.key)
+    await page.getByRole('button', { name: 'Log out' }).waitFor()
+    expect(await queue(page)).toBe(200)
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await atLogin(page)
+    expect(await person.cookies()).toEqual([])
+    expect(errors).toEqual([])
+  })
+
   test('it ends while the page is open: the login comes once, nobody is locked out, and the page goes on where it was', async () => {
     await logIn(page, house.key)
     await atWork(page)
