@@ -9,7 +9,7 @@ import { isOpen, ownPage } from './exempt.ts'
 import type { Account, Decision, Policy, Principal, Refusal, RefuseDecision, RequestFacts } from './facts.ts'
 import { isFormPost, isPageLoad, readHead } from './head.ts'
 import { checkHost } from './host.ts'
-import { identify, identifyExempt } from './identify.ts'
+import { guesserOf, identify, identifyExempt } from './identify.ts'
 import { passOn } from './pass-on.ts'
 import { isRefusal, refusal } from './refusal.ts'
 import { cleanUrlOf, isKeyArrival, returnToOf } from './return-to.ts'
@@ -63,7 +63,7 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
       }
     }
     principal = identified.principal
-    account = { client, principal, failures: identified.failures }
+    account = { client, principal, failures: identified.failures, guesser: guesserOf(facts, head, client, policy) }
     // Rule 5: who logs out with two sessions logs out of both
     if (identified.refusal && !(page === 'logout-post' && clash === 'two-sessions')) {
       if (clash === 'conflicting-keys') return clashed(identified.refusal)

@@ -62,6 +62,8 @@ export interface Account {
   readonly principal: Principal | undefined
   /** Digests of presented credentials that are unknown: each distinct one counts as a failed guess (rule 4). */
   readonly failures: readonly Digest[]
+  /** Whose guesses they are, where not this client's own: those of foreign pages in its browsers. */
+  readonly guesser?: string
 }
 
 export type Reason =

@@ -58,8 +58,6 @@ interface Tally {
   /** Storage tokens: they count beside the cookie of their own session only (rule 14). */
   tokens: Digest[]
   waitSeconds: number | undefined
-  /** A key that could be guessed, in what a foreign page chose: not looked at. */
-  foreign: boolean
   dead: boolean
   failures: Digest[]
   /** Of what could be guessed, the values that were no key. */
@@ -80,7 +78,7 @@ export function identify(
   if (credentials.length === 0) {
     return { principal: undefined, refusal: unauthorised(facts, head, 'no-credential'), failures: NO_FAILURES }
   }
-  const tally = weigh(facts, head, credentials, client, policy)
+  const tally = weigh(facts, credentials, guesserOf(facts, head, client, policy), policy)
   const { key, failures } = tally
   if (key && tally.clash === undefined) return { principal: principalOf(key, tally), refusal: undefined, failures }
   return { principal: undefined, refusal: refusalOf(tally, facts, head), failures }
@@ -90,17 +88,18 @@ function refusalOf(tally: Tally, facts: RequestFacts, head: Head): Refusal {
   if (tally.clash === 'keys') return refusal(400, 'conflicting-keys')
   if (tally.clash === 'sessions') return unauthorised(facts, head, 'two-sessions')
   if (tally.waitSeconds !== undefined) return throttled(facts, head, tally.waitSeconds)
-  if (tally.foreign) return refusal(403, 'foreign-origin')
   return unauthorised(facts, head, tally.dead ? 'dead-credential' : 'unknown-credential')
 }
 
-function weigh(
-  facts: RequestFacts,
-  head: Head,
-  credentials: readonly Credential[],
-  client: string,
-  policy: Policy,
-): Tally {
+/**
+ * Whose guesses these are to the throttle. A foreign page can have its visitor's browser send any query: its guesses must not lock
+ * the visitor out, and are held back among themselves.
+ */
+export function guesserOf(facts: RequestFacts, head: Head, client: string, policy: Policy): string {
+  return isForeignPages(facts, head, policy) ? `foreign pages at ${client}` : client
+}
+
+function weigh(facts: RequestFacts, credentials: readonly Credential[], guesser: string, policy: Policy): Tally {
   const tally: Tally = {
     key: undefined,
     carrier: 'bearer',
@@ -108,17 +107,15 @@ function weigh(
     clash: undefined,
     tokens: [],
     waitSeconds: undefined,
-    foreign: false,
     dead: false,
     failures: [],
     guesses: 0,
   }
-  const waitSeconds = policy.throttledFor(client, facts.nowMs)
-  const patience: Patience = { waitSeconds, guessesLeft: policy.guessesLeft(client, facts.nowMs) }
-  const foreign = isForeignPages(facts, head, policy)
+  const waitSeconds = policy.throttledFor(guesser, facts.nowMs)
+  const patience: Patience = { waitSeconds, guessesLeft: policy.guessesLeft(guesser, facts.nowMs) }
   for (const credential of credentials) {
     if (credential.carrier === 'cookie') weighCookie(credential.secret, tally, waitSeconds, facts.nowMs, policy)
-    else weighKey(credential, foreign && PAGE_CHOSEN.has(credential.carrier), tally, patience, facts.nowMs, policy)
+    else weighKey(credential, tally, patience, facts.nowMs, policy)
   }
   if (isCookieBelied(tally, facts.nowMs, policy)) tally.clash ??= 'sessions'
   return tally
@@ -144,22 +141,14 @@ interface Patience {
   readonly guessesLeft: number
 }
 
-/** Carriers that any page can have a visitor's browser send. */
-const PAGE_CHOSEN: ReadonlySet<Carrier> = new Set(['query', 'subprotocol'])
-
-/**
- * A foreign page's guesses must not lock its visitor's address out, so they do not count; and what does not count is held
- * back as while a client has to wait: what could be guessed is not looked up.
- */
 function weighKey(
   credential: Credential,
-  foreign: boolean,
   tally: Tally,
   { waitSeconds, guessesLeft }: Patience,
   nowMs: number,
   policy: Policy,
 ): void {
-  const isHeld = foreign || (tally.guesses >= guessesLeft && !tally.failures.includes(digestOf(credential.secret)))
+  const isHeld = tally.guesses >= guessesLeft && !tally.failures.includes(digestOf(credential.secret))
   const judge = (secret: string) => judgeSecret(secret, isHeld ? (waitSeconds ?? 0) : waitSeconds, nowMs, policy)
   const first = judge(credential.secret)
   const other =
@@ -178,7 +167,6 @@ function weighKey(
       return
     case 'unknown':
       if (waitSeconds !== undefined) tally.waitSeconds = waitSeconds
-      if (foreign) return
       if (parseKey(credential.secret).kind !== 'ok') tally.guesses++
       for (const missed of [judged, other]) {
         if (missed?.kind === 'unknown' && !tally.failures.includes(missed.digest)) tally.failures.push(missed.digest)
@@ -186,7 +174,6 @@ function weighKey(
       return
     case 'throttled':
       if (waitSeconds !== undefined) tally.waitSeconds = waitSeconds
-      else if (foreign) tally.foreign = true
   }
 }
 

@@ -62,8 +62,8 @@ export function createEngine(services: EngineServices): Engine {
   const turns = new Turns(services.turns ?? TURN_LIMITS, () => performance.now())
 
   /** What a decision says of who it was goes into throttle, sessions and last-used. */
-  function note({ client, principal, failures }: Account, atMs: number): void {
-    for (const digest of failures) throttle.fail(client, digest, atMs)
+  function note({ client, principal, failures, guesser = client }: Account, atMs: number): void {
+    for (const digest of failures) throttle.fail(guesser, digest, atMs)
     if (principal?.keyId !== undefined) services.keyUsed(principal.keyId, atMs)
     if (principal?.sessionId !== undefined) sessions.touch(principal.sessionId, atMs)
   }
