@@ -38,6 +38,18 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
     expect(await person.cookies()).toEqual([])
   })
 
+  test('who logs out reads so, though the sockets close before the answer arrives', async () => {
+    await logIn(page, house.key)
+    await atWork(page)
+    await page.route('**/auth_logout', async (route) => {
+      const response = await route.fetch()
+      await page.waitForFunction('closes.length > 2') // the session's end, and two that were refused
+      await route.fulfill({ response })
+    })
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await page.getByText('You are logged out.').waitFor()
+  })
+
   test('the small way out does the same', async () => {
     await logIn(page, house.key)
     await atWork(page)
