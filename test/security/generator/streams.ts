@@ -89,7 +89,8 @@ export const pseudo: Family = (random, world, tag) => {
     [...fields, ['upgrade', random.pick(['websocket', 'h2c', ''])]],
     [...fields, ['transfer-encoding', random.pick(['chunked', 'identity', ''])]],
     [...fields, ['te', random.pick(['gzip', 'chunked', 'trailers, chunked'])]],
-    [...fields, ['content-length', random.pick(['-1', '+0', '0x0', '0, 0', ' ', '18446744073709551616', 'x'])]],
+    // A blank value is not among them: under Node 22 nghttp2 takes the field away, and nothing of it goes up
+    [...fields, ['content-length', random.pick(['-1', '+0', '0x0', '0, 0', '18446744073709551616', 'x'])]],
     [...fields, ['content-length', '0'], ['content-length', '0']],
     [...fields, ['content-length', '4']],
     [...fields, ['x-api-key', world.keys.viewer]],
