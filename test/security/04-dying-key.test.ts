@@ -1,13 +1,11 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as after } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createKey, revokeKey } from '../../src/keys/lifecycle.ts'
+import { certificateFiles } from '../support/certificate.ts'
 import { type Door, openDoor } from '../support/door.ts'
-import { type Client2, client2, testCertificate } from '../support/http2.ts'
+import { type Client2, client2 } from '../support/http2.ts'
 
 const BODY = JSON.stringify({
   prompt: {
@@ -16,18 +14,14 @@ const BODY = JSON.stringify({
   },
 })
 
-let folder: string
 let door: Door
 let tlsDoor: Door
 let client: Client2
 let made = 0
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-dying-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
   door = await openDoor()
-  tlsDoor = await openDoor({ tls: { certFile: file, keyFile: file } })
+  tlsDoor = await openDoor({ tls: certificateFiles() })
   client = await client2(tlsDoor.port)
 })
 
@@ -35,7 +29,6 @@ afterAll(async () => {
   client.close()
   await door.close()
   await tlsDoor.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 beforeEach(() => {

@@ -1,12 +1,10 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { OutgoingHttpHeaders } from 'node:http2'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { ADMIN, type RawRequest, rawUpstream, startProxy } from '../proxy/wire/support.ts'
+import { certificateFiles } from '../support/certificate.ts'
 import { type Door, openDoor } from '../support/door.ts'
 import {
   type Client2,
@@ -18,11 +16,9 @@ import {
   headerBlock,
   pseudo,
   raw2,
-  testCertificate,
 } from '../support/http2.ts'
 
-let folder: string
-let tls: { certFile: string; keyFile: string }
+let tls: ReturnType<typeof certificateFiles>
 let door: Door
 let client: Client2
 let own: string
@@ -39,10 +35,7 @@ const as = (key: string): OutgoingHttpHeaders => ({
 })
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-http2-bodies-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
-  tls = { certFile: file, keyFile: file }
+  tls = certificateFiles()
   door = await openDoor({ tls })
   client = await client2(door.port)
   const { body } = await client.ask('POST', '/prompt', as(door.keys.user), JSON.stringify({ prompt: PROMPT }))
@@ -52,7 +45,6 @@ beforeAll(async () => {
 afterAll(async () => {
   client.close()
   await door.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 beforeEach(() => door.sim.clearRequests())

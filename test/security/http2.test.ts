@@ -1,23 +1,17 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { OutgoingHttpHeaders } from 'node:http2'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { isAtLeast, ROLES, type Role } from '../../src/keys/roles.ts'
+import { certificateFiles } from '../support/certificate.ts'
 import { ROUTE_CASES } from '../support/comfyui-routes.ts'
 import { type Door, openDoor } from '../support/door.ts'
-import { type Client2, client2, testCertificate } from '../support/http2.ts'
+import { type Client2, client2 } from '../support/http2.ts'
 
-let folder: string
 let door: Door
 let client: Client2
 const cookies = {} as Record<Role, string>
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-http2-roles-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
-  door = await openDoor({ tls: { certFile: file, keyFile: file } })
+  door = await openDoor({ tls: certificateFiles() })
   client = await client2(door.port)
   for (const role of ROLES) {
     const form = { 'content-type': 'application/x-www-form-urlencoded' }
@@ -29,7 +23,6 @@ beforeAll(async () => {
 afterAll(async () => {
   client.close()
   await door.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 beforeEach(() => door.sim.clearRequests())

@@ -1,23 +1,15 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { client2, testCertificate } from '../../support/http2.ts'
+import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { certificateFiles } from '../../support/certificate.ts'
+import { client2 } from '../../support/http2.ts'
 import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy, USER } from './support.ts'
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
 const closers: (() => unknown)[] = []
-let folder: string
-let tls: { certFile: string; keyFile: string }
+let tls: ReturnType<typeof certificateFiles>
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-bodiless-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
-  tls = { certFile: file, keyFile: file }
+  tls = certificateFiles()
 })
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 afterEach(async () => {
   for (const close of closers.splice(0).toReversed()) await close()

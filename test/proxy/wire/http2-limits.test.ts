@@ -1,11 +1,9 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect as connectTcp, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
+import { certificateFiles } from '../../support/certificate.ts'
 import {
   type Client2,
   client2,
@@ -15,25 +13,20 @@ import {
   headerBlock,
   type Raw2,
   raw2,
-  testCertificate,
 } from '../../support/http2.ts'
 import { get, post, sendGet, sendPost, setting, uint32 } from './h2spec/row.ts'
 import { ADMIN, rawUpstream, startProxy, type TestProxy } from './support.ts'
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
 
-let folder: string
-let tls: { certFile: string; keyFile: string }
+let tls: ReturnType<typeof certificateFiles>
 let sim: Sim
 let proxy: TestProxy
 let other: Client2
 const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-http2-limits-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
-  tls = { certFile: file, keyFile: file }
+  tls = certificateFiles()
   sim = await createSim()
   proxy = await startProxy(sim.url, { tls })
 })
@@ -41,7 +34,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await proxy.close()
   await sim.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 beforeEach(async () => {

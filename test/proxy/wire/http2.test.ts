@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
+import { certificateFiles } from '../../support/certificate.ts'
+import { temporaryFolder } from '../../support/cli.ts'
 import {
   type Client2,
   client2,
@@ -13,25 +14,20 @@ import {
   headerBlock,
   pseudo,
   raw2,
-  testCertificate,
 } from '../../support/http2.ts'
 import { ADMIN, rawUpstream, startProxy, type TestProxy, VIEWER } from './support.ts'
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
 const AUTH_FIELD = ['authorization', `Bearer ${ADMIN}`] as const
 
-let folder: string
-let tls: { certFile: string; keyFile: string }
+let tls: ReturnType<typeof certificateFiles>
 let sim: Sim
 let proxy: TestProxy
 let client: Client2
 const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-http2-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
-  tls = { certFile: file, keyFile: file }
+  tls = certificateFiles()
   sim = await createSim()
   proxy = await startProxy(sim.url, { tls })
 })
@@ -39,7 +35,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await proxy.close()
   await sim.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 beforeEach(async () => {
@@ -161,11 +156,12 @@ describe('a request of HTTP/2', () => {
   })
 
   test('counts under its own address: wrong keys are throttled', async () => {
-    const { client: own } = await proxied(() => {}, { throttle: { limit: 2 }, auditLog: join(folder, 'audit.log') })
+    const auditLog = join(temporaryFolder(), 'audit.log')
+    const { client: own } = await proxied(() => {}, { throttle: { limit: 2 }, auditLog })
     const statuses: number[] = []
     for (const key of ['a', 'b', 'c']) statuses.push((await own.ask('GET', '/queue', { 'x-api-key': key })).status)
     expect(statuses).toEqual([401, 401, 429])
-    await expect.poll(() => readFileSync(join(folder, 'audit.log'), 'utf8')).toContain('"client":"127.0.0.1"')
+    await expect.poll(() => readFileSync(auditLog, 'utf8')).toContain('"client":"127.0.0.1"')
   })
 
   test('an expectation that is not 100-continue is 417', async () => {

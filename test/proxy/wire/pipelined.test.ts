@@ -1,9 +1,6 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, test } from 'vitest'
-import { testCertificate } from '../../support/http2.ts'
+import { certificateFiles } from '../../support/certificate.ts'
 import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy } from './support.ts'
 
 const closers: (() => unknown)[] = []
@@ -96,11 +93,7 @@ test('a foreign expectation is refused in its turn, and over TLS with what stand
   expect((await client.ended()).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 417'])
   expect(upstream.requests).toHaveLength(1)
 
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-pipelined-'))
-  closers.push(() => rmSync(folder, { recursive: true, force: true }))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
-  const secure = await startProxy(upstream.url, { tls: { certFile: file, keyFile: file }, hsts: true })
+  const secure = await startProxy(upstream.url, { tls: certificateFiles(), hsts: true })
   closers.push(() => secure.close())
   const socket = connectTls({ port: secure.port, host: '127.0.0.1', rejectUnauthorized: false })
   let text = ''

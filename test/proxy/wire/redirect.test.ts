@@ -1,26 +1,21 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
-import { testCertificate } from '../../support/http2.ts'
+import { certificateFiles } from '../../support/certificate.ts'
 import { exchange, startProxy } from './support.ts'
 
 let sim: Sim
-let folder: string
+let tls: ReturnType<typeof certificateFiles>
 const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
   sim = await createSim()
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-redirect-'))
-  writeFileSync(join(folder, 'pair.pem'), testCertificate(), { mode: 0o600 })
+  tls = certificateFiles()
 })
 
 afterAll(async () => {
   await sim.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 afterEach(async () => {
@@ -30,8 +25,6 @@ afterEach(async () => {
 describe('--tls-redirect-port', () => {
   async function redirecting(options: Parameters<typeof startProxy>[1] = {}) {
     const from = await freePort()
-    const pair = join(folder, 'pair.pem')
-    const tls = { certFile: pair, keyFile: pair }
     const proxy = await startProxy(sim.url, { tls, tlsRedirectPort: from, ...options })
     closers.push(() => proxy.close())
     const ask = async (method: string, host: string, path = '/a?b=%2F') => {

@@ -1,9 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../../src/sim/sim.ts'
-import { CODES, client2, FRAME, type Raw2, raw2, testCertificate } from '../../../support/http2.ts'
+import { certificateFiles } from '../../../support/certificate.ts'
+import { CODES, client2, FRAME, type Raw2, raw2 } from '../../../support/http2.ts'
 import { ADMIN, startProxy, type TestProxy } from '../support.ts'
 import { CONNECTION } from './connection.ts'
 import { FRAMES } from './frames.ts'
@@ -12,23 +10,18 @@ import { MESSAGES } from './messages.ts'
 import { type Row, sendGet } from './row.ts'
 import { WINDOWS } from './windows.ts'
 
-let folder: string
 let sim: Sim
 let proxy: TestProxy
 let raw: Raw2
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-h2spec-'))
-  const file = join(folder, 'pair.pem')
-  writeFileSync(file, testCertificate(), { mode: 0o600 })
   sim = await createSim()
-  proxy = await startProxy(sim.url, { tls: { certFile: file, keyFile: file } })
+  proxy = await startProxy(sim.url, { tls: certificateFiles() })
 })
 
 afterAll(async () => {
   await proxy.close()
   await sim.close()
-  rmSync(folder, { recursive: true, force: true })
 })
 
 beforeEach(() => sim.clearRequests())
