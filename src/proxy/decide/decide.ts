@@ -9,7 +9,7 @@ import { isOpen, ownPage } from './exempt.ts'
 import type { Account, Decision, Policy, Principal, Refusal, RefuseDecision, RequestFacts } from './facts.ts'
 import { isFormPost, isPageLoad, readHead } from './head.ts'
 import { checkHost } from './host.ts'
-import { guesserOf, identify, identifyExempt } from './identify.ts'
+import { identify, identifyExempt, senderOf } from './identify.ts'
 import { passOn } from './pass-on.ts'
 import { isRefusal, refusal } from './refusal.ts'
 import { cleanUrlOf, isKeyArrival, returnToOf } from './return-to.ts'
@@ -48,22 +48,23 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
   if (isRefusal(credentials)) return clashed(credentials)
   if (isPreflight(facts, head, policy)) return { kind: 'page', page: 'preflight', returnTo, account }
 
+  const sender = senderOf(facts, head, client, policy)
   const path = target.canonical
   const page = ownPage(facts, path)
   const open = isOpen(facts, path, page, policy) // rule 7 asks for a CanonicalPath: a doubtful path cannot be exempt
   let principal: Principal | undefined
   if (!open || facts.upgrade) {
-    let identified = (open ? identifyExempt : identify)(facts, head, credentials, client, policy) // rules 4 and 6
+    let identified = (open ? identifyExempt : identify)(facts, head, credentials, sender, policy) // rules 4 and 6
     const clash = identified.refusal?.reason
     if (clash === 'conflicting-keys' || clash === 'two-sessions') {
       // Rule 13: a key that arrives in a browser's address takes the place of the session there, or of both
-      const arriving = identify(facts, head, lessCookies(credentials), client, policy)
+      const arriving = identify(facts, head, lessCookies(credentials), sender, policy)
       if (isKeyArrival(facts, head, target, arriving.principal)) {
         identified = { ...arriving, failures: identified.failures }
       }
     }
     principal = identified.principal
-    account = { client, principal, failures: identified.failures, guesser: guesserOf(facts, head, client, policy) }
+    account = { ...sender, principal, failures: identified.failures }
     // Rule 5: who logs out with two sessions logs out of both
     if (identified.refusal && !(page === 'logout-post' && clash === 'two-sessions')) {
       if (clash === 'conflicting-keys') return clashed(identified.refusal)
@@ -89,7 +90,7 @@ export function decide(outer: RequestFacts, policy: Policy): Decision {
   const clientId = checkClientId(facts, target, route, principal, policy) // rule 11
   if (isRefusal(clientId)) return refuse(clientId)
   const principalAt = (nowMs: number) => {
-    const identified = identify({ ...facts, nowMs }, head, credentials, client, policy)
+    const identified = identify({ ...facts, nowMs }, head, credentials, sender, policy)
     if (identified.refusal) return identified.refusal
     return requireRole(identified.principal, standpoint, path, policy) ?? identified.principal
   }

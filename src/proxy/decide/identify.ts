@@ -69,7 +69,7 @@ export function identify(
   facts: RequestFacts,
   head: Head,
   credentials: readonly Credential[],
-  client: string,
+  { client, guesser }: Sender,
   policy: Policy,
 ): Identified {
   if (policy.auth === 'none') {
@@ -78,7 +78,7 @@ export function identify(
   if (credentials.length === 0) {
     return { principal: undefined, refusal: unauthorised(facts, head, 'no-credential'), failures: NO_FAILURES }
   }
-  const tally = weigh(facts, credentials, guesserOf(facts, head, client, policy), policy)
+  const tally = weigh(facts, credentials, guesser, policy)
   const { key, failures } = tally
   if (key && tally.clash === undefined) return { principal: principalOf(key, tally), refusal: undefined, failures }
   return { principal: undefined, refusal: refusalOf(tally, facts, head), failures }
@@ -91,12 +91,17 @@ function refusalOf(tally: Tally, facts: RequestFacts, head: Head): Refusal {
   return unauthorised(facts, head, tally.dead ? 'dead-credential' : 'unknown-credential')
 }
 
-/**
- * Whose guesses these are to the throttle. A foreign page can have its visitor's browser send any query: its guesses must not lock
- * the visitor out, and are held back among themselves.
- */
-export function guesserOf(facts: RequestFacts, head: Head, client: string, policy: Policy): string {
-  return isForeignPages(facts, head, policy) ? `foreign pages at ${client}` : client
+/** Where a request came from. */
+export interface Sender {
+  /** Client address after rule 3. */
+  readonly client: string
+  /** Whose guesses these are to the throttle. */
+  readonly guesser: string
+}
+
+/** A foreign page can have its visitor's browser send any query: its guesses must not lock the visitor out, and are held back among themselves. */
+export function senderOf(facts: RequestFacts, head: Head, client: string, policy: Policy): Sender {
+  return { client, guesser: isForeignPages(facts, head, policy) ? `foreign pages at ${client}` : client }
 }
 
 function weigh(facts: RequestFacts, credentials: readonly Credential[], guesser: string, policy: Policy): Tally {
@@ -248,11 +253,11 @@ export function identifyExempt(
   facts: RequestFacts,
   head: Head,
   credentials: readonly Credential[],
-  client: string,
+  sender: Sender,
   policy: Policy,
 ): Identified {
-  const identified = identify(facts, head, credentials, client, policy)
+  const identified = identify(facts, head, credentials, sender, policy)
   if (identified.principal || identified.refusal?.status === 400) return identified
-  const stranger: Principal = { ...open(facts, client), role: 'viewer' }
+  const stranger: Principal = { ...open(facts, sender.client), role: 'viewer' }
   return { principal: stranger, refusal: undefined, failures: identified.failures }
 }

@@ -1,5 +1,5 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
-import type { TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
 
 export interface SessionLimits {
   /** A head has to be whole within this, the first one as any other. */
@@ -23,7 +23,7 @@ const RESETS_A_SECOND = 50
 /** One connection of HTTP/2: what its streams may do to it, and how long it may stand without one (rule 15). */
 export class TendedSession {
   readonly #session: ServerHttp2Session
-  readonly #socket: TLSSocket
+  readonly #socket: Socket
   readonly #limits: SessionLimits
   /** Of a clock that never jumps. */
   readonly #nowMs: () => number
@@ -44,7 +44,7 @@ export class TendedSession {
 
   constructor(session: ServerHttp2Session, limits: SessionLimits, nowMs: () => number) {
     this.#session = session
-    this.#socket = session.socket as TLSSocket
+    this.#socket = session.socket
     this.#limits = limits
     this.#nowMs = nowMs
     this.#idleMs = this.#resetMs = this.#movedMs = nowMs()
