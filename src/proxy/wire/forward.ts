@@ -101,6 +101,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
   }
 
   start(): void {
+    if (this.#response.destroyed) return // in one breath with whose turn this was, and nobody has been told yet
     this.started = true
     continueIfAsked(this.#request, this.#response)
     const { target, headers, body, response } = this.#decision

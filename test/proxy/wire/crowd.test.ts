@@ -2,6 +2,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
+import { certificateFiles } from '../../support/certificate.ts'
+import { client2, END_HEADERS, END_STREAM, FRAME, headerBlock, pseudo, raw2 } from '../../support/http2.ts'
 import {
   exchange,
   get,
@@ -157,4 +159,27 @@ test('a key that dies while its requests wait takes them along', async () => {
   expect(await client.ended()).toMatch(/<\/html>\s*$/)
   expect(await polite(proxy.port)).toMatch(/^HTTP\/1\.1 200 /)
   expect(upstream.requests.map(({ head }) => head.split(' ')[1])).toEqual(['/view?filename=a.png', '/prompt'])
+})
+
+test('a connection that goes with its streams leaves none dialled for those that still waited', async () => {
+  const tls = certificateFiles()
+  const upstream = await rawUpstream(({ head, socket }) => {
+    if (head.startsWith('GET /prompt')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+  })
+  const proxy = await startProxy(upstream.url, { tls, turns: { ...FEW, perKey: 3 } })
+  closers.push(
+    () => upstream.close(),
+    () => proxy.close(),
+  )
+  const leaves = await raw2(proxy.port)
+  const ask = headerBlock([...pseudo('GET', '/queue'), ['x-api-key', USER]])
+  for (let i = 0; i < 11; i++) leaves.send(FRAME.headers, END_HEADERS | END_STREAM, 1 + 2 * i, ask)
+  await upstream.request(2)
+  const gone = Promise.all(upstream.requests.map(({ socket }) => once(socket, 'close')))
+  leaves.socket.destroy()
+  await gone
+  const next = await client2(proxy.port)
+  closers.push(() => next.close())
+  expect((await next.ask('GET', '/prompt', { 'x-api-key': USER })).status).toBe(200)
+  expect(upstream.connections()).toBe(1)
 })
