@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { decide } from '../decide/decide.ts'
 import type {
   Account,
+  Decision,
   ForwardDecision,
   InspectDecision,
   PageDecision,
@@ -184,16 +185,29 @@ export function createEngine(services: EngineServices): Engine {
     }
   }
 
-  function fault(request: ClientRequest, response: ClientResponse, error: unknown): void {
-    if (response.destroyed || request.destroyed) return // the client left while we were waiting for it
+  function fault(
+    request: ClientRequest,
+    response: ClientResponse,
+    facts: RequestFacts,
+    account: Account,
+    error: unknown,
+  ): void {
+    if (response.destroyed || request.socket.destroyed) return // the client left while we were waiting for it
     services.onFault(error)
-    if (response.headersSent) response.destroy()
-    else respond(request, response, FAULT)
+    if (response.headersSent) {
+      response.destroy()
+      return
+    }
+    const bytes = respond(request, response, FAULT)
+    record(facts, account, { event: 'request', status: FAULT.status, bytes, reason: 'fault' })
   }
 
-  function walk(request: ClientRequest, response: ClientResponse, secure: boolean): Promise<void> | undefined {
-    const facts = requestFacts(request, secure, false, nowMs())
-    const decision = decide(facts, policy)
+  function walk(
+    request: ClientRequest,
+    response: ClientResponse,
+    facts: RequestFacts,
+    decision: Decision,
+  ): Promise<void> | undefined {
     note(decision.account, facts.nowMs)
     // Whoever waits for our word before its body gets the answer instead, and may send neither body nor request behind it.
     if (decision.kind === 'refuse' && request.headers.expect !== undefined) response.shouldKeepAlive = false
@@ -238,10 +252,15 @@ export function createEngine(services: EngineServices): Engine {
 
   return {
     onRequest(request, response, secure) {
+      const facts = requestFacts(request, secure, false, nowMs())
+      let account: Account = { client: facts.peer, principal: undefined, failures: [] }
+      const failed = (error: unknown) => fault(request, response, facts, account, error)
       try {
-        walk(request, response, secure)?.catch((error: unknown) => fault(request, response, error))
+        const decision = decide(facts, policy)
+        account = decision.account
+        walk(request, response, facts, decision)?.catch(failed)
       } catch (error) {
-        fault(request, response, error)
+        failed(error)
       }
     },
     onUpgrade(request, socket, head, secure) {
