@@ -86,8 +86,10 @@ test.each([
 
 test('more than 100 requests that wait behind another on one connection end it, and so many do not', async () => {
   const silent = await serve({}, () => {})
+  const { stackTraceLimit } = Error
   expect(await exchange(silent.proxy.port, get('/queue').repeat(102))).toBe('')
   expect(await exchange(silent.proxy.port, get('/queue').repeat(1_600))).toBe('')
+  expect(Error.stackTraceLimit).toBe(stackTraceLimit)
   const { proxy } = await serve()
   const text = await exchange(proxy.port, get('/history').repeat(99) + get('/history', 'Connection: close\r\n'))
   expect(text.match(/HTTP\/1\.1 200 /g)).toHaveLength(100)
