@@ -152,6 +152,22 @@ describe('a foreign page, which can have a visitor’s browser send any query', 
     ],
     ['a frame', { target: `/?api_key=${encodeURIComponent(key)}`, headers: { ...image, 'Sec-Fetch-Dest': 'iframe' } }],
     ['a socket', { target: '/ws', upgrade: true, headers: { ...image, 'Sec-WebSocket-Protocol': protocol(key) } }],
+    [
+      "a socket of Chromium's",
+      {
+        target: '/ws',
+        upgrade: true,
+        headers: { Origin: 'http://evil.example', 'Sec-WebSocket-Protocol': protocol(key) },
+      },
+    ],
+    [
+      'an image over plain HTTP',
+      {
+        target: `/view?api_key=${encodeURIComponent(key)}`,
+        headers: { Accept: 'image/*', Referer: 'http://evil.example/' },
+      },
+    ],
+    ['a frame without an origin', { target: `/queue?token=${encodeURIComponent(key)}`, headers: { Origin: 'null' } }],
   ]
 
   const theirs = 'foreign pages at 127.0.0.1'

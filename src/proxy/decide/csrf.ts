@@ -65,9 +65,17 @@ export function checkCsrf(asked: Asked, policy: Policy): Refusal | undefined {
  * visitor's browser sent them. The origin that --enable-cors-header names is nobody else's.
  */
 export function isForeignPages(facts: RequestFacts, head: Head, policy: Policy): boolean {
-  const { fetchSite } = head
-  if (fetchSite !== 'cross-site' && fetchSite !== 'same-site') return false
-  return !isPageLoad(facts, head) && allowedOrigin(head, policy) === undefined
+  const { fetchSite, origin, referer } = head
+  if (isPageLoad(facts, head) || allowedOrigin(head, policy) !== undefined) return false
+  if (fetchSite !== undefined) return fetchSite === 'cross-site' || fetchSite === 'same-site'
+  const from = origin ?? referer
+  return from !== undefined && !isOurs(from, facts, head, policy)
+}
+
+/** `from`: an Origin or a Referer. */
+function isOurs(from: string, facts: RequestFacts, head: Head, policy: Policy): boolean {
+  const theirs = normalOrigin(from)
+  return theirs !== undefined && theirs === originOf(facts, head, policy)
 }
 
 /** Cookie, Basic, --no-auth; of what is open only an Upgrade, the login, and --no-auth's rest but for our own pages. */
@@ -92,9 +100,7 @@ function isSafe({ facts, head, principal, standpoint, page }: Asked, policy: Pol
   if (mode === 'no-cors') return false
   const from = origin ?? referer
   if (from === undefined) return standpoint.known || page !== undefined || principal?.carrier !== 'cookie'
-  if (isAllowedByCors(head, principal, policy)) return true
-  const theirs = normalOrigin(from)
-  return theirs !== undefined && theirs === originOf(facts, head, policy)
+  return isAllowedByCors(head, principal, policy) || isOurs(from, facts, head, policy)
 }
 
 /** Under --no-auth the origin that --enable-cors-header names may call, as it may ComfyUI's; `*` opens nothing here. */
