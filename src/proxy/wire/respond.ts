@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream'
 import type { Answer } from '../pages/answer.ts'
 import { dropRest } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
-import { holdUnread } from './unread.ts'
 
 /** How long a socket that was refused may take to read why. */
 const LINGER_MS = 2_000
@@ -18,7 +17,7 @@ export function respond(request: ClientRequest, response: ClientResponse, { stat
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
   response.writeHead(status, [...headers, 'Content-Length', String(length)])
   response.end(request.method === 'HEAD' ? undefined : body) // a text shares one buffer with the head
-  holdUnread(response, length)
+  response.onOwnAnswer?.(length)
   return length
 }
 

@@ -1,3 +1,5 @@
+import { type Linked, LinkedList } from './linked-list.ts'
+
 export interface TurnLimits {
   /** Exchanges with ComfyUI at once: less than its pool has connections, so that our own questions find one. */
   readonly running: number
@@ -51,7 +53,7 @@ export interface Guest {
 }
 
 /** What one key, or one address without a key, holds. */
-interface Party {
+interface Party extends Linked<Party> {
   readonly name: string
   readonly line: Line
   readonly most: number
@@ -60,10 +62,10 @@ interface Party {
   going: number
   /** Of the waiting: the next turns are theirs. */
   owed: number
-  readonly waiting: Set<Ticket>
+  readonly waiting: LinkedList<Ticket>
 }
 
-interface Ticket {
+interface Ticket extends Linked<Ticket> {
   readonly guest: Guest
   readonly party: Party
   state: 'waiting' | 'running' | 'left'
@@ -83,7 +85,7 @@ interface Line {
   /** Parties that run or wait in it. */
   size: number
   /** With somebody waiting; who had a turn goes to the end. */
-  readonly parties: Set<Party>
+  readonly parties: LinkedList<Party>
 }
 
 /**
@@ -100,7 +102,7 @@ export class Turns {
   readonly #keyed: Line
   readonly #open: Line
   /** In the order in which they began. */
-  readonly #running = new Set<Ticket>()
+  readonly #running = new LinkedList<Ticket>()
   /** For whom a turn has been taken from somebody. */
   readonly #owed = new Set<Ticket>()
   #timer: NodeJS.Timeout | undefined
@@ -109,8 +111,8 @@ export class Turns {
   constructor(limits: TurnLimits, nowMs: () => number) {
     this.#limits = limits
     this.#nowMs = nowMs
-    this.#keyed = { most: limits.running - limits.keptOpen, running: 0, waiting: 0, size: 0, parties: new Set() }
-    this.#open = { most: limits.open, running: 0, waiting: 0, size: 0, parties: new Set() }
+    this.#keyed = { most: limits.running - limits.keptOpen, running: 0, waiting: 0, size: 0, parties: new LinkedList() }
+    this.#open = { most: limits.open, running: 0, waiting: 0, size: 0, parties: new LinkedList() }
   }
 
   /** Keys and addresses remembered: those with an exchange here. */
@@ -147,9 +149,9 @@ export class Turns {
         return undefined
       }
       ticket.waitsSinceMs = this.#nowMs()
-      party.waiting.add(ticket)
+      if (party.waiting.size === 0) party.line.parties.push(party)
+      party.waiting.push(ticket)
       party.line.waiting++
-      party.line.parties.add(party)
     }
     return () => this.#leave(ticket)
   }
@@ -159,7 +161,7 @@ export class Turns {
     if (known) return known
     const { perKey, perAddress } = this.#limits
     const [line, most] = open ? [this.#open, perAddress] : [this.#keyed, perKey]
-    const party: Party = { name, line, most, running: 0, going: 0, owed: 0, waiting: new Set() }
+    const party: Party = { name, line, most, running: 0, going: 0, owed: 0, waiting: new LinkedList() }
     this.#parties.set(name, party)
     line.size++
     return party
@@ -177,7 +179,7 @@ export class Turns {
     ticket.state = 'running'
     ticket.party.running++
     ticket.party.line.running++
-    this.#running.add(ticket)
+    this.#running.push(ticket)
     this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref()
     ticket.guest.start()
   }
@@ -237,8 +239,8 @@ export class Turns {
       for (const party of line.parties) {
         if (!this.#mayRun(party)) continue
         line.parties.delete(party)
-        line.parties.add(party)
-        return party.waiting.values().next().value
+        line.parties.push(party)
+        return party.waiting.first
       }
     }
     return undefined
@@ -270,8 +272,11 @@ export class Turns {
   /** Takes as many turns as this party has waited for too long, and may have: at most `most`. Gives how many it took. */
   #shareOut(party: Party, nowMs: number, most: number): number {
     let taken = 0
-    for (const ticket of party.waiting) {
-      if (taken === most || nowMs - ticket.waitsSinceMs < this.#limits.shareMs) break
+    let next = party.waiting.first
+    while (next && taken < most) {
+      const ticket = next
+      next = ticket.after // whoever gives way may leave at once, and this one run
+      if (ticket.state !== 'waiting' || nowMs - ticket.waitsSinceMs < this.#limits.shareMs) break
       if (this.#owed.has(ticket)) continue
       const share = party.line.running / party.line.size
       const own = party.running + party.owed

@@ -49,7 +49,8 @@ export class Unread {
 
   /** From now on what `respond` makes of this response counts here, until it is taken. */
   watch(response: ClientResponse, carrier: Carrier): void {
-    holders.set(response, (length) => this.#hold(response, carrier, length))
+    // On the response, and in no WeakMap: while that is old, V8's scavenger takes all its values for alive
+    response.onOwnAnswer = (length) => this.#hold(response, carrier, length)
   }
 
   #hold(response: ClientResponse, carrier: Carrier, length: number): void {
@@ -118,11 +119,4 @@ export class Unread {
       this.#cut(reader)
     }
   }
-}
-
-const holders = new WeakMap<ClientResponse, (length: number) => void>()
-
-/** An answer of our own was written, with a body of this length. */
-export function holdUnread(response: ClientResponse, length: number): void {
-  holders.get(response)?.(length)
 }

@@ -7,7 +7,7 @@ import type { ClientResponse } from '../../../src/proxy/wire/client.ts'
 import { createHttp2 } from '../../../src/proxy/wire/http2.ts'
 import { protocolAnswer, respond } from '../../../src/proxy/wire/respond.ts'
 import { divertHttp2, secureContext } from '../../../src/proxy/wire/tls.ts'
-import { holdUnread, Unread } from '../../../src/proxy/wire/unread.ts'
+import { Unread } from '../../../src/proxy/wire/unread.ts'
 import { client2, FRAME, raw2, testCertificate } from '../../support/http2.ts'
 import { sendGet, setting } from './h2spec/row.ts'
 import { rawClient } from './support.ts'
@@ -25,6 +25,7 @@ class Answer extends EventEmitter {
   writableLength = 1_000
   writableFinished = false
   destroyed = false
+  onOwnAnswer?: (length: number) => void
 }
 
 class Carrier {
@@ -40,7 +41,7 @@ class Carrier {
     const answer = new Answer()
     this.#answers.push(answer)
     unread.watch(answer as unknown as ClientResponse, this)
-    holdUnread(answer as unknown as ClientResponse, bytes - OVERHEAD)
+    answer.onOwnAnswer?.(bytes - OVERHEAD)
     return answer
   }
 }
