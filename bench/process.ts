@@ -13,17 +13,24 @@ export interface Running {
 }
 
 const folders: string[] = []
+const children = new Set<ChildProcess>()
+
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => process.exit(code))
+}
 
 /** Gone when the process ends. */
 export function temporaryFolder(): string {
   const made = mkdtempSync(join(tmpdir(), 'comfy-auth-bench-'))
   folders.push(made)
-  if (folders.length === 1) process.once('exit', removeFolders)
   return made
-}
-
-function removeFolders(): void {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 }
 
 export function isInstalled(program: string): boolean {
@@ -49,6 +56,8 @@ export async function freePort(): Promise<number> {
 export async function startPinned(core: number, command: readonly string[], port: number): Promise<Running> {
   const pinned = isInstalled('taskset') ? ['taskset', '-c', String(core), ...command] : [...command]
   const child = spawn(pinned[0]!, pinned.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] })
+  children.add(child)
+  child.once('exit', () => children.delete(child))
   let errors = ''
   child.stderr!.on('data', (chunk) => {
     errors = (errors + chunk).slice(-4096)

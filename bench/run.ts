@@ -79,7 +79,6 @@ async function attacked(names: readonly string[]): Promise<Record<string, unknow
   return { floods: await floods(names, Number(values.rounds), Number(values.seconds)) }
 }
 
-process.once('SIGINT', () => process.exit(130))
 console.log(`Node ${process.version}, ${cpus().length} cores`)
 const [first, ...more] = positionals
 const results =
