@@ -1,26 +1,11 @@
 import { gzipSync } from 'node:zlib'
-import { afterEach, describe, expect, test } from 'vitest'
-import { exchange, get, rawClient, rawUpstream, startProxy, USER } from '../proxy/wire/support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
-
-async function serve(answer: Parameters<typeof rawUpstream>[0], options: Parameters<typeof startProxy>[1] = {}) {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url, options)
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
-}
+import { describe, expect, test } from 'vitest'
+import { exchange, get, proxied, rawClient, USER } from '../proxy/wire/support.ts'
+import { closers } from '../support/closers.ts'
 
 describe('time', () => {
   test('a head that comes a line at a time is 408 and closed, while others are served', async () => {
-    const { proxy } = await serve(({ socket }) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), {
+    const { proxy } = await proxied(({ socket }) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'), {
       headMs: 1_000,
     })
     const slow = await rawClient(proxy.port, 'GET / HTTP/1.1\r\n')
@@ -37,7 +22,7 @@ describe('time', () => {
       `POST /interrupt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${USER}\r\nContent-Length: 999\r\n\r\n`,
     ],
   ])('a body that we read whole has its time for all of it, not for each byte: %s', async (_what, head) => {
-    const { proxy, upstream } = await serve(() => {}, { idleMs: 500 })
+    const { proxy, upstream } = await proxied(() => {}, { idleMs: 500 })
     const slow = await rawClient(proxy.port, head)
     const dripping = setInterval(() => slow.socket.write(' '), 50)
     closers.push(() => clearInterval(dripping))
@@ -51,7 +36,7 @@ describe('what inflates', () => {
   const ask = (port: number, path: string, more = '') => exchange(port, get(path, `Connection: close\r\n${more}`))
 
   test('a page that comes as gzip although none was asked for goes on as it came', async () => {
-    const { proxy, upstream } = await serve(({ socket }) => {
+    const { proxy, upstream } = await proxied(({ socket }) => {
       const fields = `Content-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Length: ${BOMB.length}`
       socket.write(Buffer.concat([Buffer.from(`HTTP/1.1 200 OK\r\n${fields}\r\n\r\n`), BOMB]))
     })
@@ -63,7 +48,7 @@ describe('what inflates', () => {
   })
 
   test('a body in gzip goes up as it came, and is refused where we would have to read it', async () => {
-    const { proxy, upstream } = await serve(() => {})
+    const { proxy, upstream } = await proxied(() => {})
     const post = (path: string) =>
       Buffer.concat([
         Buffer.from(

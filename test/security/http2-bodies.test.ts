@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import type { OutgoingHttpHeaders } from 'node:http2'
 import { gzipSync } from 'node:zlib'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { ADMIN, type RawRequest, rawUpstream, startProxy } from '../proxy/wire/support.ts'
+import { ADMIN, proxied } from '../proxy/wire/support.ts'
 import { certificateFiles } from '../support/certificate.ts'
+import { closers, closing } from '../support/closers.ts'
 import { type Door, openDoor } from '../support/door.ts'
 import {
   type Client2,
@@ -22,7 +23,6 @@ let tls: ReturnType<typeof certificateFiles>
 let door: Door
 let client: Client2
 let own: string
-const closers: (() => unknown)[] = []
 
 const PROMPT = {
   '1': { class_type: 'EmptyImage', inputs: { width: 16, height: 16, batch_size: 1, color: 0 } },
@@ -48,16 +48,12 @@ afterAll(async () => {
 })
 
 beforeEach(() => door.sim.clearRequests())
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
 
 const STRANGE = '00000000-0000-4000-8000-000000000000'
 
 describe('where the role hangs on the body, over HTTP/2 too', () => {
   test('a user stops its own prompt, whose body comes in pieces and goes up made anew', async () => {
-    const raw = await raw2(door.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(door.port))
     const fields = [...pseudo('POST', '/interrupt'), ['authorization', `Bearer ${door.keys.user}`]] as const
     raw.send(FRAME.headers, END_HEADERS, 1, headerBlock(fields))
     const text = JSON.stringify({ prompt_id: own, more: 1 })
@@ -93,8 +89,7 @@ describe('where the role hangs on the body, over HTTP/2 too', () => {
     ['shorter than its content-length', (raw: Awaited<ReturnType<typeof raw2>>) => raw.send(FRAME.data, END_STREAM, 1)],
     ['cut with its connection', (raw: Awaited<ReturnType<typeof raw2>>) => raw.socket.destroy()],
   ])('a body that is %s stops nothing', async (_what, end) => {
-    const raw = await raw2(door.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(door.port))
     const text = JSON.stringify({ prompt_id: own })
     const fields = [
       ...pseudo('POST', '/interrupt'),
@@ -110,15 +105,9 @@ describe('where the role hangs on the body, over HTTP/2 too', () => {
 })
 
 describe('a body and its answer, over HTTP/2', () => {
-  async function proxied(answer: (request: RawRequest) => void, options: Parameters<typeof startProxy>[1] = {}) {
-    const upstream = await rawUpstream(answer)
-    const proxy = await startProxy(upstream.url, { tls, ...options })
-    const raw = await raw2(proxy.port)
-    closers.push(
-      () => upstream.close(),
-      () => proxy.close(),
-      () => raw.socket.destroy(),
-    )
+  async function asking(answer: Parameters<typeof proxied>[0], options: Parameters<typeof proxied>[1] = {}) {
+    const { upstream, proxy } = await proxied(answer, { tls, ...options })
+    const raw = closing(await raw2(proxy.port))
     const head = (more: readonly (readonly [string, string])[] = [], key = ADMIN) =>
       headerBlock([...pseudo('POST', '/upload/image'), ['x-api-key', key], ...more])
     return { upstream, raw, head }
@@ -127,7 +116,7 @@ describe('a body and its answer, over HTTP/2', () => {
   const EARLY = 'HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig'
 
   test('Expect: 100-continue is answered once the request has passed, and not forwarded', async () => {
-    const { upstream, raw, head } = await proxied(({ socket }) => socket.write(EARLY))
+    const { upstream, raw, head } = await asking(({ socket }) => socket.write(EARLY))
     raw.send(FRAME.headers, END_HEADERS, 1, head([['expect', '100-continue']]))
     await raw.until(({ type, flags, stream }) => type === FRAME.headers && stream === 1 && (flags & END_STREAM) === 0)
     raw.send(FRAME.data, END_STREAM, 1, Buffer.from('x'))
@@ -135,7 +124,7 @@ describe('a body and its answer, over HTTP/2', () => {
   })
 
   test('who may not send it gets its refusal in place of a 100, and nothing goes up', async () => {
-    const { upstream, raw, head } = await proxied(() => {})
+    const { upstream, raw, head } = await asking(() => {})
     raw.send(FRAME.headers, END_HEADERS, 1, head([['expect', '100-continue']], 'wrong'))
     await raw.until(({ stream, flags, type }) => type === FRAME.data && stream === 1 && (flags & END_STREAM) !== 0)
     expect(raw.frames.filter(({ type }) => type === FRAME.headers)).toHaveLength(1)
@@ -143,7 +132,7 @@ describe('a body and its answer, over HTTP/2', () => {
   })
 
   test("ComfyUI's answer before the body has ended passes at once, and its rest hinders no other stream", async () => {
-    const { raw, head } = await proxied(({ socket }) => socket.write(EARLY))
+    const { raw, head } = await asking(({ socket }) => socket.write(EARLY))
     raw.send(FRAME.headers, END_HEADERS, 1, head())
     raw.send(FRAME.data, 0, 1, Buffer.from('start'))
     await raw.until(({ stream, type, flags }) => type === FRAME.data && stream === 1 && (flags & END_STREAM) !== 0)
@@ -156,7 +145,7 @@ describe('a body and its answer, over HTTP/2', () => {
   })
 
   test('a body that stops coming is 408 after the idle time, and the connection goes on', async () => {
-    const { raw, head } = await proxied(({ socket }) => socket.write(EARLY), { idleMs: 300 })
+    const { raw, head } = await asking(({ socket }) => socket.write(EARLY), { idleMs: 300 })
     raw.send(FRAME.headers, END_HEADERS, 1, head())
     await raw.until(({ stream, type }) => type === FRAME.headers && stream === 1)
     raw.send(FRAME.headers, END_HEADERS, 3, head())

@@ -107,6 +107,7 @@ export interface Raw2 {
   /** Resolves with the first frame that fits; undefined once the connection has closed without one. */
   until(fits: (frame: Frame) => boolean): Promise<Frame | undefined>
   closed(): Promise<void>
+  close(): void
 }
 
 /** RFC 9113, section 3.4, without the SETTINGS that follow it. */
@@ -166,6 +167,7 @@ export async function raw2(port: number, { preface = true } = {}): Promise<Raw2>
     async closed() {
       while (!closed) await change()
     },
+    close: () => socket.destroy(),
   }
 }
 

@@ -1,29 +1,15 @@
-import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { certificateFiles } from '../../support/certificate.ts'
+import { closing } from '../../support/closers.ts'
 import { client2 } from '../../support/http2.ts'
-import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy, USER } from './support.ts'
+import { ADMIN, exchange, get, proxied, rawClient, USER } from './support.ts'
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
-const closers: (() => unknown)[] = []
 let tls: ReturnType<typeof certificateFiles>
 
 beforeAll(() => {
   tls = certificateFiles()
 })
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
-
-async function proxied(answer: Parameters<typeof rawUpstream>[0], options: Parameters<typeof startProxy>[1] = {}) {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url, options)
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
-}
 
 const BIG = 'a'.repeat(300_000)
 
@@ -37,8 +23,7 @@ describe('a body where its head allows none gets to nobody, and frees its connec
 
   test.each(ANSWERS)('over HTTP/2: %s', async (_what, method, path, answer) => {
     const { upstream, proxy } = await proxied(({ socket }) => socket.write(`HTTP/1.1 ${answer}`), { tls })
-    const client = await client2(proxy.port)
-    closers.push(() => client.close())
+    const client = closing(await client2(proxy.port))
     const heard = await client.ask(method, path, AUTH)
     expect([heard.status, heard.body]).toEqual([Number(answer.slice(0, 3)), ''])
     await expect.poll(() => upstream.connections()).toBe(0)
@@ -57,12 +42,9 @@ describe('a body where its head allows none gets to nobody, and frees its connec
   test('a 205 without one leaves it to the next', async () => {
     const { upstream, proxy } = await proxied(
       ({ socket }) => socket.write('HTTP/1.1 205 X\r\nContent-Length: 0\r\n\r\n'),
-      {
-        tls,
-      },
+      { tls },
     )
-    const client = await client2(proxy.port)
-    closers.push(() => client.close())
+    const client = closing(await client2(proxy.port))
     for (const path of ['/queue', '/history']) expect((await client.ask('GET', path, AUTH)).status).toBe(205)
     expect(upstream.requests[1]!.socket).toBe(upstream.requests[0]!.socket)
   })
@@ -75,8 +57,7 @@ test('headers named as what every object has pass over HTTP/2 as they are', asyn
       socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${names.map((name) => `${name}: 1\r\n`).join('')}\r\n`),
     { tls },
   )
-  const client = await client2(proxy.port)
-  closers.push(() => client.close())
+  const client = closing(await client2(proxy.port))
   const { headers } = await client.ask('GET', '/queue', AUTH)
   expect(names.map((name) => Object.getOwnPropertyDescriptor(headers, name.toLowerCase())?.value)).toEqual(
     names.map(() => '1'),

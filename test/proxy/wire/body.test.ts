@@ -1,21 +1,9 @@
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { createSim } from '../../../src/sim/sim.ts'
-import { ADMIN, exchange, get, type RawRequest, rawClient, rawUpstream, startProxy } from './support.ts'
-
-const cleanups: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
-
-async function proxyTo(answer: (request: RawRequest) => void, options: Parameters<typeof startProxy>[1] = {}) {
-  const upstream = await rawUpstream(answer)
-  cleanups.push(upstream.close)
-  const proxy = await startProxy(upstream.url, options)
-  cleanups.push(proxy.close)
-  return { upstream, proxy }
-}
+import { closers, closing } from '../../support/closers.ts'
+import { ADMIN, exchange, get, proxied, type RawRequest, rawClient, startProxy } from './support.ts'
 
 const MB = 1024 * 1024
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
@@ -49,7 +37,7 @@ describe('an answer before the upload has ended', () => {
   for (const [name, answer] of early) {
     test(`${name}: passes at once, and the connection serves the next request where the rest is short`, async () => {
       let first = true
-      const { proxy } = await proxyTo((request) => {
+      const { proxy } = await proxied((request) => {
         if (first) answer(request)
         else request.socket.write(OK)
         first = false
@@ -63,7 +51,7 @@ describe('an answer before the upload has ended', () => {
   }
 
   test('a rest that is longer than 1 MiB ends the connection, after the answer was read', async () => {
-    const { proxy } = await proxyTo(({ socket }) =>
+    const { proxy } = await proxied(({ socket }) =>
       socket.write('HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig'),
     )
     const client = await rawClient(proxy.port, post(1024 * MB))
@@ -73,13 +61,13 @@ describe('an answer before the upload has ended', () => {
   })
 
   test('a rest that does not come within 2 s ends the connection', async () => {
-    const { proxy } = await proxyTo(({ socket }) => socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n'))
+    const { proxy } = await proxied(({ socket }) => socket.write('HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n'))
     const client = await rawClient(proxy.port, `${post(100)}x`)
     expect(await client.ended()).toMatch(/^HTTP\/1.1 405 /)
   })
 
   test('our own refusal of an upload passes at once too, and nothing of it goes up', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.write(OK))
+    const { upstream, proxy } = await proxied(({ socket }) => socket.write(OK))
     const client = await rawClient(proxy.port, `${post(500_000, 'no-such-key')}start`)
     await client.until(/^HTTP\/1.1 401 [\s\S]*\}\n$/)
     client.socket.write(Buffer.alloc(499_995))
@@ -89,10 +77,8 @@ describe('an answer before the upload has ended', () => {
   })
 
   test("ComfyUI's 413 in the middle of an upload reaches the client", async () => {
-    const sim = await createSim({ flags: { maxUploadSizeMb: 1 } })
-    cleanups.push(sim.close)
-    const proxy = await startProxy(sim.url)
-    cleanups.push(proxy.close)
+    const sim = closing(await createSim({ flags: { maxUploadSizeMb: 1 } }))
+    const proxy = closing(await startProxy(sim.url))
     const form = new FormData()
     form.append('image', new Blob([Buffer.alloc(1.5 * MB)]), 'a.png')
     const headers = { authorization: `Bearer ${ADMIN}` }
@@ -103,7 +89,7 @@ describe('an answer before the upload has ended', () => {
 
 describe('backpressure', () => {
   test('an upstream that does not read holds the client back, and memory stays flat', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.pause())
+    const { upstream, proxy } = await proxied(({ socket }) => socket.pause())
     const atStart = process.memoryUsage().arrayBuffers
     const client = await rawClient(proxy.port, `${post(512 * MB)}x`)
     const { socket } = await upstream.request(0)
@@ -126,7 +112,7 @@ describe('backpressure', () => {
 
   test('a client that does not read holds the upstream back, and memory stays flat', async () => {
     let sent = 0
-    const { proxy } = await proxyTo(({ socket }) => {
+    const { proxy } = await proxied(({ socket }) => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n')
       const chunk = Buffer.alloc(64 * 1024)
       const more = () => {
@@ -149,7 +135,7 @@ describe('backpressure', () => {
   })
 
   test('16 MiB up and down arrive whole', async () => {
-    const { proxy } = await proxyTo((request) => {
+    const { proxy } = await proxied((request) => {
       let left = 16 * MB - request.body().length
       request.socket.removeAllListeners('data')
       request.socket.on('data', (chunk) => {
@@ -169,14 +155,14 @@ describe('backpressure', () => {
 
 describe('silence', () => {
   test('a body that stops coming is 408 after the idle time', async () => {
-    const { proxy } = await proxyTo(() => {}, { idleMs: 300 })
+    const { proxy } = await proxied(() => {}, { idleMs: 300 })
     const client = await rawClient(proxy.port, `${post(100)}x`)
     expect(await client.until(/\r\n\r\n/)).toMatch(/^HTTP\/1.1 408 /)
     client.socket.destroy()
   })
 
   test('a body that comes slowly, with less than the idle time between its bytes, goes through', async () => {
-    const { upstream, proxy } = await proxyTo(
+    const { upstream, proxy } = await proxied(
       (request) => {
         const wait = () => (request.body().length === 6 ? request.socket.write(OK) : setTimeout(wait, 10))
         wait()
@@ -193,7 +179,7 @@ describe('silence', () => {
   })
 
   test("a client that goes in the middle of its upload ends the upstream's request", async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(proxy.port, `${post(100)}x`)
     const { socket } = await upstream.request(0)
     const gone = new Promise((resolve) => socket.once('close', resolve).once('end', resolve))
@@ -202,7 +188,7 @@ describe('silence', () => {
   })
 
   test('a broken chunk in an upload is 400, and the upstream never gets the end of it', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(
       proxy.port,
       `POST /upload/image HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n`,
@@ -215,7 +201,7 @@ describe('silence', () => {
 })
 
 test('a form for our own page that is longer than 16 KiB is 413, unread', async () => {
-  const { proxy } = await proxyTo(() => {})
+  const { proxy } = await proxied(() => {})
   const text = await exchange(
     proxy.port,
     `POST /auth_login.html HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 20000\r\n\r\n${'a'.repeat(20_000)}`,
@@ -228,11 +214,9 @@ test('clients that leave behind pipelined bodies take nobody along', async () =>
   const faults: unknown[] = []
   const note = (error: unknown) => faults.push(error)
   process.on('uncaughtException', note)
-  cleanups.push(async () => void process.off('uncaughtException', note))
-  const sim = await createSim()
-  cleanups.push(sim.close)
-  const proxy = await startProxy(sim.url)
-  cleanups.push(proxy.close)
+  closers.push(async () => void process.off('uncaughtException', note))
+  const sim = closing(await createSim())
+  const proxy = closing(await startProxy(sim.url))
   const open = 'GET /assets/a.js HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n1'
   const leave = async () => {
     const client = await rawClient(proxy.port)

@@ -1,22 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { gzipSync } from 'node:zlib'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
-import { ADMIN, exchange, OTHER, rawUpstream, startProxy, type TestProxy, USER } from './support.ts'
-
-const cleanups: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
+import { closing } from '../../support/closers.ts'
+import { ADMIN, exchange, OTHER, proxied, startProxy, type TestProxy, USER } from './support.ts'
 
 const PAGE = '<!doctype html><html><head><title>ComfyUI</title></head><body></body></html>'
 
 async function start(options: Parameters<typeof createSim>[0] = {}): Promise<{ sim: Sim; proxy: TestProxy }> {
-  const sim = await createSim({ indexHtml: PAGE, ...options })
-  cleanups.push(sim.close)
-  const proxy = await startProxy(sim.url)
-  cleanups.push(proxy.close)
+  const sim = closing(await createSim({ indexHtml: PAGE, ...options }))
+  const proxy = closing(await startProxy(sim.url))
   return { sim, proxy }
 }
 
@@ -203,10 +197,7 @@ describe('the index page', () => {
   test('compressed all the same, it passes as it is, validators and all', async () => {
     const body = gzipSync(PAGE)
     const head = `HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nETag: "e"\r\nContent-Length: ${body.length}\r\n\r\n`
-    const upstream = await rawUpstream(({ socket }) => socket.write(Buffer.concat([Buffer.from(head), body])))
-    cleanups.push(upstream.close)
-    const proxy = await startProxy(upstream.url)
-    cleanups.push(proxy.close)
+    const { proxy } = await proxied(({ socket }) => socket.write(Buffer.concat([Buffer.from(head), body])))
     const page = await fetch(`${proxy.url}/`, { headers: as(ADMIN) })
     expect(page.headers.get('etag')).toBe('"e"')
     expect(await page.text()).toBe(PAGE)

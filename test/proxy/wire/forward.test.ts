@@ -1,31 +1,15 @@
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { createSim } from '../../../src/sim/sim.ts'
-import { ADMIN, exchange, get, type RawRequest, rawClient, rawUpstream, startProxy, VIEWER } from './support.ts'
-
-const cleanups: (() => Promise<void>)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
-
-/** A proxy before an upstream that answers each request with `answer`. */
-async function proxyTo(answer: (request: RawRequest) => void, options: Parameters<typeof startProxy>[1] = {}) {
-  const upstream = await rawUpstream(answer)
-  cleanups.push(upstream.close)
-  const proxy = await startProxy(upstream.url, options)
-  cleanups.push(proxy.close)
-  return { upstream, proxy }
-}
+import { temporaryFolder } from '../../support/cli.ts'
+import { closing } from '../../support/closers.ts'
+import { ADMIN, exchange, get, proxied, rawClient, rawUpstream, startProxy, VIEWER } from './support.ts'
 
 async function beforeSim() {
-  const sim = await createSim()
-  cleanups.push(sim.close)
-  const proxy = await startProxy(sim.url)
-  cleanups.push(proxy.close)
+  const sim = closing(await createSim())
+  const proxy = closing(await startProxy(sim.url))
   return { sim, proxy }
 }
 
@@ -34,7 +18,7 @@ const CLOSE = 'Connection: close\r\n'
 
 describe('what goes up', () => {
   test('target byte for byte, Host as a number, and neither the key nor hop-by-hop headers', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.write(OK))
+    const { upstream, proxy } = await proxied(({ socket }) => socket.write(OK))
     const target = `/userdata/workflows%2Fa%20b.json?x=%41&api_key=${ADMIN}&y=%zz`
     await exchange(
       proxy.port,
@@ -50,7 +34,7 @@ describe('what goes up', () => {
 
   test('header values keep their bytes, both ways', async () => {
     const bytes = 'r\xe9sum\xc3\xa9'
-    const { upstream, proxy } = await proxyTo(({ socket }) =>
+    const { upstream, proxy } = await proxied(({ socket }) =>
       socket.write(Buffer.from(`HTTP/1.1 200 OK\r\nX-Name: ${bytes}\r\nContent-Length: 0\r\n\r\n`, 'latin1')),
     )
     const text = await exchange(proxy.port, get('/queue', `X-Sent: ${bytes}\r\n${CLOSE}`))
@@ -59,7 +43,7 @@ describe('what goes up', () => {
   })
 
   test('a chunked body goes up chunked, its trailers dropped', async () => {
-    const { upstream, proxy } = await proxyTo((request) => {
+    const { upstream, proxy } = await proxied((request) => {
       const wait = () => (/\r\n0\r\n/.test(request.body()) ? request.socket.write(OK) : setImmediate(wait))
       wait()
     })
@@ -75,7 +59,7 @@ describe('what goes up', () => {
   })
 
   test('a body with a length goes up with that length', async () => {
-    const { upstream, proxy } = await proxyTo((request) => {
+    const { upstream, proxy } = await proxied((request) => {
       const wait = () => (request.body().endsWith('world') ? request.socket.write(OK) : setImmediate(wait))
       wait()
     })
@@ -91,7 +75,7 @@ describe('what goes up', () => {
   })
 
   test('Upgrade: h2c, and an Upgrade on a POST, are ordinary requests without the header', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.write(OK))
+    const { upstream, proxy } = await proxied(({ socket }) => socket.write(OK))
     await exchange(proxy.port, get('/queue', 'Upgrade: h2c\r\nConnection: Upgrade, close\r\nHTTP2-Settings: AAA\r\n'))
     await exchange(
       proxy.port,
@@ -103,7 +87,7 @@ describe('what goes up', () => {
   })
 
   test('connections to the upstream are used again', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.write(OK))
+    const { upstream, proxy } = await proxied(({ socket }) => socket.write(OK))
     for (let i = 0; i < 5; i++) await exchange(proxy.port, get('/queue', CLOSE))
     expect(upstream.requests).toHaveLength(5)
     expect(upstream.connections()).toBe(1)
@@ -115,7 +99,7 @@ describe('Expect: 100-continue', () => {
     `POST /prompt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${key}\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n`
 
   test('is answered by us after the decision and never goes up', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.write(OK))
+    const { upstream, proxy } = await proxied(({ socket }) => socket.write(OK))
     const client = await rawClient(proxy.port, head(ADMIN))
     await client.until(/^HTTP\/1.1 100 Continue\r\n\r\n/)
     client.socket.write('{}')
@@ -125,7 +109,7 @@ describe('Expect: 100-continue', () => {
   })
 
   test('a refusal comes in place of it, and the connection closes', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const text = await exchange(proxy.port, head(VIEWER))
     expect(text).toMatch(/^HTTP\/1.1 403 /)
     expect(upstream.requests).toHaveLength(0)
@@ -134,7 +118,7 @@ describe('Expect: 100-continue', () => {
 
 describe('what comes back', () => {
   test('a known length stays, an unknown one is chunked; neither framing nor hop-by-hop headers are copied', async () => {
-    const { proxy } = await proxyTo(({ head, socket }) =>
+    const { proxy } = await proxied(({ head, socket }) =>
       socket.write(
         head.startsWith('GET /queue')
           ? 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nKeep-Alive: timeout=1\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\r\n2\r\nhi\r\n0\r\nX-Trailer: t\r\n\r\n'
@@ -148,7 +132,7 @@ describe('what comes back', () => {
   })
 
   test('HEAD, 204 and 304 have no body, whatever the upstream says of it', async () => {
-    const { proxy } = await proxyTo(({ head, socket }) => {
+    const { proxy } = await proxied(({ head, socket }) => {
       if (head.startsWith('HEAD')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n')
       else if (head.startsWith('GET /queue')) socket.write('HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil')
       else socket.write('HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n')
@@ -163,14 +147,14 @@ describe('what comes back', () => {
   })
 
   test('1xx heads are not passed on as the answer', async () => {
-    const { proxy } = await proxyTo(({ socket }) =>
+    const { proxy } = await proxied(({ socket }) =>
       socket.write(`HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n${OK}`),
     )
     expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/^HTTP\/1.1 200 OK\r\n[\s\S]*ok$/)
   })
 
   test('a head goes out before its body is there', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) =>
+    const { upstream, proxy } = await proxied(({ socket }) =>
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'),
     )
     const client = await rawClient(proxy.port, get('/queue'))
@@ -181,7 +165,7 @@ describe('what comes back', () => {
   })
 
   test("a client that leaves ends the upstream's request too", async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(proxy.port, get('/queue'))
     const { socket } = await upstream.request(0)
     const gone = new Promise((resolve) => socket.once('close', resolve).once('end', resolve))
@@ -190,7 +174,7 @@ describe('what comes back', () => {
   })
 
   test('of several pipelined ones too: none is worked on for nobody', async () => {
-    const { upstream, proxy } = await proxyTo(({ head, socket }) => {
+    const { upstream, proxy } = await proxied(({ head, socket }) => {
       if (head.startsWith('GET /prompt')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
     })
     const client = await rawClient(proxy.port, get('/queue').repeat(4))
@@ -207,8 +191,7 @@ describe('an upstream that fails', () => {
   test('is not there: 503 with Retry-After for programs, a page for browsers', async () => {
     const upstream = await rawUpstream()
     await upstream.close()
-    const proxy = await startProxy(upstream.url)
-    cleanups.push(proxy.close)
+    const proxy = closing(await startProxy(upstream.url))
     const json = await exchange(proxy.port, get('/queue', CLOSE))
     expect(json).toMatch(/^HTTP\/1.1 503 [\s\S]*\r\nRetry-After: \d+\r\n[\s\S]*"Service Unavailable"/)
     const page = await exchange(
@@ -233,7 +216,7 @@ describe('an upstream that fails', () => {
   for (const [name, bytes] of Object.entries(BROKEN)) {
     test(`${name}: 502, and the next request works`, async () => {
       let bad = true
-      const { proxy } = await proxyTo(({ socket }) => {
+      const { proxy } = await proxied(({ socket }) => {
         if (bad) socket.end(bytes)
         else socket.write(OK)
         bad = false
@@ -245,7 +228,7 @@ describe('an upstream that fails', () => {
   }
 
   test('is silent: 504 after the idle time', async () => {
-    const { proxy } = await proxyTo(() => {}, { idleMs: 500 })
+    const { proxy } = await proxied(() => {}, { idleMs: 500 })
     expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/^HTTP\/1.1 504 /)
   })
 
@@ -256,7 +239,7 @@ describe('an upstream that fails', () => {
   }
   for (const [name, bytes] of Object.entries(CUT)) {
     test(`breaks off ${name}: the client can tell, and its connection is cut`, async () => {
-      const { proxy } = await proxyTo(({ socket }) => socket.end(bytes))
+      const { proxy } = await proxied(({ socket }) => socket.end(bytes))
       const text = await exchange(proxy.port, get('/queue'))
       expect(text).toMatch(/^HTTP\/1.1 200 [\s\S]*half/)
       expect(text).not.toMatch(/\r\n0\r\n\r\n$/)
@@ -266,7 +249,7 @@ describe('an upstream that fails', () => {
 
   test('sends more than its length: what is too much reaches nobody', async () => {
     let first = true
-    const { proxy } = await proxyTo(({ socket }) => {
+    const { proxy } = await proxied(({ socket }) => {
       socket.write(
         first
           ? 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nX-Evil: 1\r\nContent-Length: 4\r\n\r\nevil'
@@ -280,7 +263,7 @@ describe('an upstream that fails', () => {
   })
 
   test('a request that changes something is never sent twice', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.destroy())
+    const { upstream, proxy } = await proxied(({ socket }) => socket.destroy())
     const post = `POST /prompt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nContent-Length: 2\r\n${CLOSE}\r\n{}`
     expect(await exchange(proxy.port, post)).toMatch(/^HTTP\/1.1 502 /)
     expect(upstream.requests).toHaveLength(1)
@@ -288,20 +271,17 @@ describe('an upstream that fails', () => {
 
   test('comes back: the first request after that is answered', async () => {
     const upstream = await rawUpstream(({ socket }) => socket.write(OK))
-    const proxy = await startProxy(upstream.url)
-    cleanups.push(proxy.close)
+    const proxy = closing(await startProxy(upstream.url))
     expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/^HTTP\/1.1 200 /)
     await upstream.close()
     expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/^HTTP\/1.1 50[23] /)
-    const again = await createSim({ port: upstream.port })
-    cleanups.push(again.close)
+    closing(await createSim({ port: upstream.port }))
     expect(await exchange(proxy.port, get('/queue', CLOSE))).toMatch(/^HTTP\/1.1 200 /)
   })
 })
 
 test('an upstream on a unix socket is served, sockets too', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-unix-'))
-  const path = join(folder, 'comfyui.sock')
+  const path = join(temporaryFolder(), 'comfyui.sock')
   const heads: string[] = []
   const server = createServer((socket) => {
     socket
@@ -321,7 +301,6 @@ test('an upstream on a unix socket is served, sockets too', async () => {
   expect(heads).toHaveLength(2)
   await proxy.close()
   server.close()
-  rmSync(folder, { recursive: true })
 })
 
 test('names of files in UTF-8 come through a real exchange with the simulated ComfyUI', async () => {

@@ -4,6 +4,7 @@ import { connect as connectTls } from 'node:tls'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { certificateFiles } from '../../support/certificate.ts'
+import { closing } from '../../support/closers.ts'
 import {
   type Client2,
   client2,
@@ -15,7 +16,7 @@ import {
   raw2,
 } from '../../support/http2.ts'
 import { get, post, sendGet, sendPost, setting, uint32 } from './h2spec/row.ts'
-import { ADMIN, rawUpstream, startProxy, type TestProxy } from './support.ts'
+import { ADMIN, proxied, startProxy, type TestProxy } from './support.ts'
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
 
@@ -23,7 +24,6 @@ let tls: ReturnType<typeof certificateFiles>
 let sim: Sim
 let proxy: TestProxy
 let other: Client2
-const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
   tls = certificateFiles()
@@ -43,34 +43,17 @@ beforeEach(async () => {
 
 afterEach(async () => {
   other.close()
-  for (const close of closers.splice(0).toReversed()) await close()
 })
 
-async function open(port: number): Promise<Raw2> {
-  const raw = await raw2(port)
-  closers.push(() => raw.socket.destroy())
-  return raw
-}
-
-async function proxied(options: Parameters<typeof startProxy>[1], answer?: Parameters<typeof rawUpstream>[0]) {
-  const upstream = await rawUpstream(answer)
-  const own = await startProxy(upstream.url, { tls, ...options })
-  closers.push(
-    () => upstream.close(),
-    () => own.close(),
-  )
-  return { upstream, own }
-}
+const open = async (port: number): Promise<Raw2> => closing(await raw2(port))
 
 const answered = (raw: Raw2, id: number) =>
   raw.until(({ stream, flags }) => stream === id && (flags & END_STREAM) !== 0)
 
 describe('the time for a head', () => {
   test('holds for a later stream too: half a head ends its connection, and silence does not', async () => {
-    const own = await startProxy(sim.url, { tls, headMs: 500 })
-    closers.push(() => own.close())
-    const quiet = await client2(own.port)
-    closers.push(() => quiet.close())
+    const own = closing(await startProxy(sim.url, { tls, headMs: 500 }))
+    const quiet = closing(await client2(own.port))
     const raw = await open(own.port)
     expect((await quiet.ask('GET', '/queue', AUTH)).status).toBe(200)
     sendGet(raw)
@@ -81,8 +64,7 @@ describe('the time for a head', () => {
   })
 
   test('holds for a frame that is cut within', async () => {
-    const own = await startProxy(sim.url, { tls, headMs: 500 })
-    closers.push(() => own.close())
+    const own = closing(await startProxy(sim.url, { tls, headMs: 500 }))
     const raw = await open(own.port)
     sendGet(raw)
     await answered(raw, 1)
@@ -94,7 +76,7 @@ describe('the time for a head', () => {
     ['nothing', ''],
     ['half a hello of TLS', '1603010200010001fc0303'],
   ])('holds for a handshake of which %s came', async (_what, hex) => {
-    const { own } = await proxied({ headMs: 300 })
+    const { proxy: own } = await proxied(undefined, { tls, headMs: 300 })
     const socket = connectTcp(own.port, '127.0.0.1')
     socket.on('error', () => {})
     await once(socket, 'connect')
@@ -106,7 +88,7 @@ describe('the time for a head', () => {
   test.each(['', 'GET /queue HTTP/1.1\r\nHost: localhost\r\nX-Half: '])(
     'holds for HTTP/1.1 over TLS, of which %j came',
     async (text) => {
-      const { own } = await proxied({ headMs: 300 })
+      const { proxy: own } = await proxied(undefined, { tls, headMs: 300 })
       const socket = connectTls({ port: own.port, host: '127.0.0.1', rejectUnauthorized: false })
       socket.on('error', () => {})
       await once(socket, 'secureConnect')
@@ -119,7 +101,7 @@ describe('the time for a head', () => {
 
 describe('a connection in error', () => {
   test('is closed behind its GOAWAY, open streams or not', async () => {
-    const { own } = await proxied({ headMs: 300 })
+    const { proxy: own } = await proxied(undefined, { tls, headMs: 300 })
     for (const streams of [[1], []]) {
       const raw = await open(own.port)
       for (const stream of streams) sendPost(raw, stream)
@@ -130,7 +112,7 @@ describe('a connection in error', () => {
   })
 
   test('whose client goes leaves nothing open behind it', async () => {
-    const { own, upstream } = await proxied({ headMs: 300 })
+    const { proxy: own, upstream } = await proxied(undefined, { tls, headMs: 300 })
     const raw = await open(own.port)
     sendPost(raw)
     raw.send(FRAME.data, 0, 1, Buffer.from('{'))
@@ -225,8 +207,7 @@ describe('a flood', () => {
     raw.socket.resume()
     await raw.closed()
     expect((await other.ask('GET', '/queue', AUTH)).status).toBe(200)
-    const next = await client2(proxy.port)
-    closers.push(() => next.close())
+    const next = closing(await client2(proxy.port))
     expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
   })
 
@@ -263,12 +244,15 @@ describe('a client that takes nothing (a window of 0)', () => {
 
   async function slow(idleMs: number, end: boolean) {
     const sockets: Socket[] = []
-    const { own, upstream } = await proxied({ idleMs }, ({ socket }) => {
-      sockets.push(socket)
-      const body = Buffer.alloc(end ? 20_000 : SIZE, 'a')
-      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`)
-      socket.write(body)
-    })
+    const { proxy: own, upstream } = await proxied(
+      ({ socket }) => {
+        sockets.push(socket)
+        const body = Buffer.alloc(end ? 20_000 : SIZE, 'a')
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`)
+        socket.write(body)
+      },
+      { tls, idleMs },
+    )
     const raw = await open(own.port)
     raw.send(FRAME.settings, 0, 0, setting(4, 0))
     sendGet(raw)
@@ -278,8 +262,7 @@ describe('a client that takes nothing (a window of 0)', () => {
 
   test('holds ComfyUI back, and takes no memory beyond the buffers of its own connection', async () => {
     const { own, sockets } = await slow(60_000, false)
-    const second = await client2(own.port)
-    closers.push(() => second.close())
+    const second = closing(await client2(own.port))
     const before = process.memoryUsage()
     expect((await second.ask('GET', '/auth_login.html')).status).toBe(200)
     await expect.poll(() => sockets[0]!.writableLength).toBeGreaterThan(SIZE / 2)

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { certificateFiles } from '../../support/certificate.ts'
 import { temporaryFolder } from '../../support/cli.ts'
+import { closing } from '../../support/closers.ts'
 import {
   type Client2,
   client2,
@@ -15,7 +16,7 @@ import {
   pseudo,
   raw2,
 } from '../../support/http2.ts'
-import { ADMIN, rawUpstream, startProxy, type TestProxy, VIEWER } from './support.ts'
+import { ADMIN, proxied, rawUpstream, startProxy, type TestProxy, VIEWER } from './support.ts'
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
 const AUTH_FIELD = ['authorization', `Bearer ${ADMIN}`] as const
@@ -24,7 +25,6 @@ let tls: ReturnType<typeof certificateFiles>
 let sim: Sim
 let proxy: TestProxy
 let client: Client2
-const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
   tls = certificateFiles()
@@ -44,19 +44,11 @@ beforeEach(async () => {
 
 afterEach(async () => {
   client.close()
-  for (const close of closers.splice(0).toReversed()) await close()
 })
 
-async function proxied(answer: Parameters<typeof rawUpstream>[0], options: Parameters<typeof startProxy>[1] = {}) {
-  const upstream = await rawUpstream(answer)
-  const own = await startProxy(upstream.url, { tls, ...options })
-  const second = await client2(own.port)
-  closers.push(
-    () => upstream.close(),
-    () => own.close(),
-    () => second.close(),
-  )
-  return { upstream, own, client: second }
+async function secured(answer: Parameters<typeof proxied>[0], options: Parameters<typeof proxied>[1] = {}) {
+  const { upstream, proxy: own } = await proxied(answer, { tls, ...options })
+  return { upstream, own, client: closing(await client2(own.port)) }
 }
 
 const namesSeen = () => sim.requests[0]!.headers.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
@@ -104,8 +96,7 @@ describe('a request of HTTP/2', () => {
   test.each(['http://127.0.0.1/queue', '*', 'queue', '/queue#.js', ''])(
     'with the target %j is refused',
     async (path) => {
-      const raw = await raw2(proxy.port)
-      closers.push(() => raw.socket.destroy())
+      const raw = closing(await raw2(proxy.port))
       raw.send(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock([...pseudo('GET', path), AUTH_FIELD]))
       await raw.until(({ stream, type }) => (stream === 1 && type !== FRAME.settings) || type === FRAME.goaway)
       expect(sim.requests).toEqual([])
@@ -118,8 +109,7 @@ describe('a request of HTTP/2', () => {
       stream.on('response', (head) => resolve(head[':status']))
     })
     expect(await answer).toBe(400)
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     const fields = [...pseudo('CONNECT', '/ws'), [':protocol', 'websocket'] as const, AUTH_FIELD]
     raw.send(FRAME.headers, END_HEADERS, 1, headerBlock(fields))
     await raw.until(({ stream, type }) => (stream === 1 && type === FRAME.reset) || type === FRAME.goaway)
@@ -136,8 +126,7 @@ describe('a request of HTTP/2', () => {
     [':authority', '127.0.0.1'],
     ['X-Upper', 'case'],
   ])('with %s: %j is malformed, and nothing of it goes up', async (name, value) => {
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     const fields = name.startsWith(':')
       ? [...pseudo('GET', '/queue'), [name, value] as const, AUTH_FIELD]
       : [...pseudo('GET', '/queue'), AUTH_FIELD, [name, value] as const]
@@ -147,8 +136,7 @@ describe('a request of HTTP/2', () => {
   })
 
   test('a line break in a value takes its header away, and makes no other', async () => {
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     const fields = [...pseudo('GET', '/queue'), AUTH_FIELD, ['x-line', 'a\r\nX-Other: b'] as const]
     raw.send(FRAME.headers, END_HEADERS | END_STREAM, 1, headerBlock(fields))
     await raw.until(({ stream, type }) => stream === 1 && type !== FRAME.settings)
@@ -157,7 +145,7 @@ describe('a request of HTTP/2', () => {
 
   test('counts under its own address: wrong keys are throttled', async () => {
     const auditLog = join(temporaryFolder(), 'audit.log')
-    const { client: own } = await proxied(() => {}, { throttle: { limit: 2 }, auditLog })
+    const { client: own } = await secured(() => {}, { throttle: { limit: 2 }, auditLog })
     const statuses: number[] = []
     for (const key of ['a', 'b', 'c']) statuses.push((await own.ask('GET', '/queue', { 'x-api-key': key })).status)
     expect(statuses).toEqual([401, 401, 429])
@@ -187,9 +175,8 @@ describe('a body over HTTP/2', () => {
   })
 
   test.each([0, 8])('that its client takes back with code %i is no whole body to ComfyUI', async (code) => {
-    const { upstream, own } = await proxied(() => {})
-    const raw = await raw2(own.port)
-    closers.push(() => raw.socket.destroy())
+    const { upstream, own } = await secured(() => {})
+    const raw = closing(await raw2(own.port))
     raw.send(FRAME.headers, END_HEADERS, 1, headerBlock([...pseudo('POST', '/userdata/a.json'), AUTH_FIELD]))
     raw.send(FRAME.data, 0, 1, Buffer.from('{"half":'))
     const seen = await upstream.request(0)
@@ -201,7 +188,7 @@ describe('a body over HTTP/2', () => {
 
 describe('an answer over HTTP/2', () => {
   test('speaks of no connection, and two cookies stay two', async () => {
-    const { client: own } = await proxied(({ socket }) => {
+    const { client: own } = await secured(({ socket }) => {
       socket.write(
         'HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nX-Name: \xc3\xa9\r\n' +
           'Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nVary: A\r\nVary: B\r\nContent-Type: a/b\r\nContent-Type: a/c\r\nContent-Length: 2\r\n\r\nok',
@@ -219,7 +206,7 @@ describe('an answer over HTTP/2', () => {
   })
 
   test('that ComfyUI cuts is reset, never ended as if it were whole', async () => {
-    const { client: own } = await proxied(({ socket }) => {
+    const { client: own } = await secured(({ socket }) => {
       socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n')
       setImmediate(() => socket.destroy())
     })
@@ -228,13 +215,13 @@ describe('an answer over HTTP/2', () => {
 
   test.each(['HEAD', 'GET'])('to %s ends, with 204 and 304 too', async (method) => {
     for (const head of ['204 No Content\r\n', '304 Not Modified\r\n', '200 OK\r\nContent-Length: 0\r\n']) {
-      const { client: own } = await proxied(({ socket }) => socket.write(`HTTP/1.1 ${head}\r\n`))
+      const { client: own } = await secured(({ socket }) => socket.write(`HTTP/1.1 ${head}\r\n`))
       expect((await own.ask(method, '/queue', AUTH)).body).toBe('')
     }
   })
 
   test('whose client goes takes the request upstream with it, and the connection serves the next', async () => {
-    const { upstream, client: own } = await proxied(({ socket, head }) => {
+    const { upstream, client: own } = await secured(({ socket, head }) => {
       if (head.includes('/queue')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
     })
     const stream = own.session.request({ ':path': '/history', ...AUTH })
@@ -248,13 +235,9 @@ describe('an answer over HTTP/2', () => {
 
 describe('close()', () => {
   async function standing(drainMs: number) {
-    const upstream = await rawUpstream()
+    const upstream = closing(await rawUpstream())
     const own = await startProxy(upstream.url, { tls, drainMs })
-    const busy = await client2(own.port)
-    closers.push(
-      () => upstream.close(),
-      () => busy.close(),
-    )
+    const busy = closing(await client2(own.port))
     return { upstream, own, busy }
   }
 
@@ -283,8 +266,7 @@ describe('close()', () => {
 
 describe('floods', () => {
   test('1,000 streams reset at once end their connection, and another client is served meanwhile', async () => {
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     const head = headerBlock([...pseudo('GET', '/history'), AUTH_FIELD])
     const cancel = Buffer.from([0, 0, 0, 8])
     for (let stream = 1; stream < 2_000; stream += 2) {
@@ -297,8 +279,7 @@ describe('floods', () => {
   })
 
   test('a head that never ends (CONTINUATION) ends its connection', async () => {
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     raw.send(FRAME.headers, END_STREAM, 1, headerBlock(pseudo('GET', '/queue')))
     for (let i = 0; i < 200; i++) raw.send(FRAME.continuation, 0, 1, headerBlock([[`x-${i}`, 'a'.repeat(100)]]))
     await raw.closed()
@@ -313,7 +294,7 @@ describe('floods', () => {
   })
 
   test('more than 100 streams at once end their connection', async () => {
-    const { own, upstream } = await proxied(() => {})
+    const { own, upstream } = await secured(() => {})
     const raw = await raw2(own.port)
     const head = headerBlock([...pseudo('GET', '/history'), AUTH_FIELD])
     await raw.until(({ type }) => type === FRAME.settings)
@@ -324,7 +305,7 @@ describe('floods', () => {
   })
 
   test('a connection on which nothing is asked is closed after the time for a head', async () => {
-    const { own } = await proxied(() => {}, { headMs: 300 })
+    const { own } = await secured(() => {}, { headMs: 300 })
     const raw = await raw2(own.port)
     await raw.closed()
   })

@@ -1,24 +1,12 @@
 import { once } from 'node:events'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { createSim } from '../../../src/sim/sim.ts'
-import { ADMIN, exchange, rawClient, rawUpstream, startProxy } from './support.ts'
+import { closing } from '../../support/closers.ts'
+import { ADMIN, exchange, proxied, rawClient, startProxy } from './support.ts'
 
 const LIMIT = 64 * 1024
-const closers: (() => unknown)[] = []
 
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
-
-async function limited(answer: Parameters<typeof rawUpstream>[0] = () => {}) {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url, { maxUploadBytes: LIMIT })
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
-}
+const limited = (answer?: Parameters<typeof proxied>[0]) => proxied(answer, { maxUploadBytes: LIMIT })
 
 const post = (headers: string, key = ADMIN) =>
   `POST /upload/image HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${key}\r\n${headers}\r\n`
@@ -65,12 +53,8 @@ describe('--max-upload-size', () => {
   })
 
   test('a body of just that length goes up, by either framing', async () => {
-    const sim = await createSim()
-    const proxy = await startProxy(sim.url, { maxUploadBytes: LIMIT })
-    closers.push(
-      () => sim.close(),
-      () => proxy.close(),
-    )
+    const sim = closing(await createSim())
+    const proxy = closing(await startProxy(sim.url, { maxUploadBytes: LIMIT }))
     const body = new Uint8Array(LIMIT)
     const streamed = () => new Blob([body]).stream()
     for (const init of [{ body }, { body: streamed(), duplex: 'half' as const }]) {

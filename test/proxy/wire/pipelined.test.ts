@@ -1,23 +1,8 @@
 import { connect as connectTls } from 'node:tls'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { certificateFiles } from '../../support/certificate.ts'
-import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy } from './support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
-
-async function proxied(answer: Parameters<typeof rawUpstream>[0] = () => {}) {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url)
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
-}
+import { closing } from '../../support/closers.ts'
+import { ADMIN, exchange, get, proxied, rawClient, startProxy } from './support.ts'
 
 const SOCKET = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
 const KEY = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
@@ -93,8 +78,7 @@ test('a foreign expectation is refused in its turn, and over TLS with what stand
   expect((await client.ended()).match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 417'])
   expect(upstream.requests).toHaveLength(1)
 
-  const secure = await startProxy(upstream.url, { tls: certificateFiles(), hsts: true })
-  closers.push(() => secure.close())
+  const secure = closing(await startProxy(upstream.url, { tls: certificateFiles(), hsts: true }))
   const socket = connectTls({ port: secure.port, host: '127.0.0.1', rejectUnauthorized: false })
   let text = ''
   for await (const chunk of socket.end(foreign)) text += chunk

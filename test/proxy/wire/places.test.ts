@@ -1,17 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type Server, Socket } from 'node:net'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { Places } from '../../../src/proxy/wire/places.ts'
 import { listenForRedirect } from '../../../src/proxy/wire/redirect.ts'
 import { listen, SERVER_LIMITS } from '../../../src/proxy/wire/server.ts'
 import { UNREAD_BYTES, Unread } from '../../../src/proxy/wire/unread.ts'
+import { closers } from '../../support/closers.ts'
 import { get, rawClient } from './support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
 
 /** A connection of this address, as a server would tell of it. */
 function arrive(server: Server, remoteAddress: string): Socket {

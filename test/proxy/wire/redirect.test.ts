@@ -1,13 +1,13 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { certificateFiles } from '../../support/certificate.ts'
+import { closing } from '../../support/closers.ts'
 import { exchange, startProxy } from './support.ts'
 
 let sim: Sim
 let tls: ReturnType<typeof certificateFiles>
-const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
   sim = await createSim()
@@ -18,15 +18,10 @@ afterAll(async () => {
   await sim.close()
 })
 
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
-
 describe('--tls-redirect-port', () => {
   async function redirecting(options: Parameters<typeof startProxy>[1] = {}) {
     const from = await freePort()
-    const proxy = await startProxy(sim.url, { tls, tlsRedirectPort: from, ...options })
-    closers.push(() => proxy.close())
+    const proxy = closing(await startProxy(sim.url, { tls, tlsRedirectPort: from, ...options }))
     const ask = async (method: string, host: string, path = '/a?b=%2F') => {
       const answer = await exchange(from, `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
       expect(answer.toLowerCase()).not.toContain('strict-transport-security')

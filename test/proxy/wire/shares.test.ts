@@ -1,29 +1,13 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
-import type { ProxyOptions } from '../../../src/proxy/options.ts'
+import { expect, test } from 'vitest'
 import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
-import {
-  get,
-  OTHER,
-  type RawRequest,
-  type RawUpstream,
-  rawUpstream,
-  startProxy,
-  type TestProxy,
-  USER,
-  VIEWER,
-} from './support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
+import { temporaryFolder } from '../../support/cli.ts'
+import { closers } from '../../support/closers.ts'
+import { get, OTHER, proxied, type RawRequest, USER, VIEWER } from './support.ts'
 
 const PIECE = Buffer.alloc(32 * 1024, 0x61)
 const BIG_BYTES = 1024 * 1024 * 1024
@@ -45,16 +29,6 @@ function answer({ head, socket }: RawRequest): void {
   } else if (!head.includes('unread')) {
     socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
   }
-}
-
-async function serve(options: Partial<ProxyOptions>): Promise<{ upstream: RawUpstream; proxy: TestProxy }> {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url, options)
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
 }
 
 interface Asker {
@@ -106,7 +80,7 @@ const FEW: TurnLimits = {
 }
 
 test('an Upgrade that is answered with a file takes a turn as any request, and goes once others wait for it', async () => {
-  const { proxy, upstream } = await serve({ turns: { ...FEW, patienceMs: 500 } })
+  const { proxy, upstream } = await proxied(answer, { turns: { ...FEW, patienceMs: 500 } })
   const big = Buffer.from(`HTTP/1.1 200 OK\r\nContent-Length: ${BIG_BYTES}\r\n\r\n${'a'.repeat(32 * 1024 * 1024)}`)
   for (let i = 0; i < 20; i++) {
     const { socket } = await ask(proxy.port, withKey('/view?filename=unread', VIEWER, UPGRADE))
@@ -121,7 +95,7 @@ test('an Upgrade that is answered with a file takes a turn as any request, and g
 })
 
 test('WebSockets of one key are at most half of all, and the next is refused before anything is dialled', async () => {
-  const { proxy, upstream } = await serve({ maxConnections: 16 })
+  const { proxy, upstream } = await proxied(answer, { maxConnections: 16 })
   const first = []
   for (let i = 0; i < 8; i++) first.push(await ask(proxy.port, withKey('/ws', VIEWER, UPGRADE)))
   for (const asker of first) expect(await asker.head()).toMatch(/^HTTP\/1\.1 101 /)
@@ -136,7 +110,7 @@ test('WebSockets of one key are at most half of all, and the next is refused bef
 })
 
 test('WebSockets without a key are at most 64 of one address, where --exempt-path lets them in', async () => {
-  const { proxy, upstream } = await serve({ exemptPaths: ['/ws'], maxConnections: 400 })
+  const { proxy, upstream } = await proxied(answer, { exemptPaths: ['/ws'], maxConnections: 400 })
   const heads = await Promise.all(
     Array.from({ length: 65 }, async () => (await ask(proxy.port, open('/ws', UPGRADE))).head()),
   )
@@ -147,10 +121,8 @@ test('WebSockets without a key are at most 64 of one address, where --exempt-pat
 })
 
 test('strangers of two addresses that read fast enough keep no third from the page’s files', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-shares-'))
-  closers.push(() => rmSync(folder, { recursive: true }))
-  const accessLog = join(folder, 'access.log')
-  const { proxy, upstream } = await serve({ turns: FEW, accessLog })
+  const accessLog = join(temporaryFolder(), 'access.log')
+  const { proxy, upstream } = await proxied(answer, { turns: FEW, accessLog })
   const readers = []
   for (let i = 0; i < 12; i++) readers.push(await ask(proxy.port, open('/assets/big.js'), `127.0.0.${2 + (i % 2)}`))
   await upstream.request(FEW.open - 1)
@@ -169,7 +141,7 @@ test('strangers of two addresses that read fast enough keep no third from the pa
 })
 
 test('two keys whose readers are fast enough keep no third waiting', async () => {
-  const { proxy, upstream } = await serve({ turns: FEW })
+  const { proxy, upstream } = await proxied(answer, { turns: FEW })
   const keys = [VIEWER, OTHER]
   for (let i = 0; i < 24; i++) await ask(proxy.port, withKey('/view?filename=big', keys[i % 2]!))
   await upstream.request(FEW.running - 1)

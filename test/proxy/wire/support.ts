@@ -5,6 +5,7 @@ import type { LiveKey, LiveKeys } from '../../../src/keys/live.ts'
 import type { Role } from '../../../src/keys/roles.ts'
 import type { ProxyOptions } from '../../../src/proxy/options.ts'
 import { createProxy } from '../../../src/proxy/proxy.ts'
+import { closing } from '../../support/closers.ts'
 import { knowSecret, listen } from '../../support/secrets.ts'
 
 export const ADMIN = 'admin-key-of-the-tests'
@@ -125,6 +126,13 @@ export async function rawUpstream(answer: (request: RawRequest) => void = () => 
       await once(server, 'close')
     },
   }
+}
+
+/** A raw upstream and the proxy before it, until the test ends. */
+export async function proxied(answer?: (request: RawRequest) => void, options?: Partial<ProxyOptions>) {
+  const upstream = closing(await rawUpstream(answer))
+  const proxy = closing(await startProxy(upstream.url, options))
+  return { upstream, proxy }
 }
 
 export interface RawClient {

@@ -1,21 +1,21 @@
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
 import { type AddressInfo, connect as connectTcp } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect } from 'node:tls'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { makeCertificate } from '../../../src/proxy/certificate.ts'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
+import { temporaryFolder } from '../../support/cli.ts'
+import { closers, closing } from '../../support/closers.ts'
 import { client2, testCertificate } from '../../support/http2.ts'
 import { ADMIN, exchange, get, startProxy } from './support.ts'
 
 let sim: Sim
 let folder: string
-const closers: (() => unknown)[] = []
 
 beforeAll(async () => {
   sim = await createSim()
@@ -24,12 +24,7 @@ beforeAll(async () => {
 afterAll(() => sim.close())
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-tls-'))
-})
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-  rmSync(folder, { recursive: true, force: true })
+  folder = temporaryFolder()
 })
 
 const file = (name: string) => join(folder, name)
@@ -42,9 +37,7 @@ function write(name: string, text: string, mode = 0o600): string {
 
 async function start(options: Parameters<typeof startProxy>[1] = {}) {
   const tls = { certFile: file('cert.pem'), keyFile: file('key.pem') }
-  const proxy = await startProxy(sim.url, { tls, ...options })
-  closers.push(() => proxy.close())
-  return proxy
+  return closing(await startProxy(sim.url, { tls, ...options }))
 }
 
 function writePair(pem = testCertificate()): string {
@@ -171,8 +164,7 @@ async function headOver(port: number, text: string): Promise<string> {
 }
 
 test('a hello of TLS on a plain port is 400, and its connection closes', async () => {
-  const proxy = await startProxy(sim.url)
-  closers.push(() => proxy.close())
+  const proxy = closing(await startProxy(sim.url))
   expect(await exchange(proxy.port, '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03')).toMatch(/^HTTP\/1\.1 400 /)
 })
 
@@ -281,8 +273,7 @@ describe('an https upstream', () => {
 
   test('with a self-signed certificate is refused, and the owner is told what to do', async () => {
     const port = await secureUpstream(testCertificate())
-    const proxy = await startProxy(`https://127.0.0.1:${port}`)
-    closers.push(() => proxy.close())
+    const proxy = closing(await startProxy(`https://127.0.0.1:${port}`))
     expect((await fetch(`${proxy.url}/queue`, { headers })).status).toBe(503)
     expect(proxy.lines.join()).toContain('its certificate is self-signed: name it with --upstream-ca')
   })
@@ -293,8 +284,7 @@ describe('an https upstream', () => {
       const pem = testCertificate()
       const port = await secureUpstream(pem)
       const upstreamCa = write('ca.pem', pem)
-      const proxy = await startProxy(`https://${name}:${port}`, { upstreamCa })
-      closers.push(() => proxy.close())
+      const proxy = closing(await startProxy(`https://${name}:${port}`, { upstreamCa }))
       expect(await (await fetch(`${proxy.url}/queue`, { headers })).json()).toEqual({ secure: true })
       const socket = new WebSocket(`ws://127.0.0.1:${proxy.port}/ws`, { headers })
       socket.on('error', () => {})
@@ -307,8 +297,7 @@ describe('an https upstream', () => {
     const port = await secureUpstream(testCertificate(['gpu.lan']))
     const others = [testCertificate(), testCertificate(['gpu.lan'])]
     for (const pem of others) {
-      const proxy = await startProxy(`https://127.0.0.1:${port}`, { upstreamCa: write('ca.pem', pem) })
-      closers.push(() => proxy.close())
+      const proxy = closing(await startProxy(`https://127.0.0.1:${port}`, { upstreamCa: write('ca.pem', pem) }))
       expect((await fetch(`${proxy.url}/queue`, { headers })).status).toBe(503)
       expect(proxy.lines.join()).toMatch(/its certificate/)
     }

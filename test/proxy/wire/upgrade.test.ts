@@ -1,28 +1,14 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { createSim } from '../../../src/sim/sim.ts'
-import { ADMIN, OTHER, type RawRequest, rawClient, rawUpstream, startProxy, USER, VIEWER } from './support.ts'
-
-const cleanups: (() => unknown)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
-
-async function proxyTo(answer: (request: RawRequest) => void, options: Parameters<typeof startProxy>[1] = {}) {
-  const upstream = await rawUpstream(answer)
-  cleanups.push(upstream.close)
-  const proxy = await startProxy(upstream.url, options)
-  cleanups.push(proxy.close)
-  return { upstream, proxy }
-}
+import { closers, closing } from '../../support/closers.ts'
+import { ADMIN, OTHER, proxied, rawClient, startProxy, USER, VIEWER } from './support.ts'
 
 async function proxyToSim(options: Parameters<typeof startProxy>[1] = {}) {
-  const sim = await createSim()
-  cleanups.push(sim.close)
-  const proxy = await startProxy(sim.url, options)
-  cleanups.push(proxy.close)
+  const sim = closing(await createSim())
+  const proxy = closing(await startProxy(sim.url, options))
   return { sim, proxy, ws: `ws://127.0.0.1:${proxy.port}` }
 }
 
@@ -35,7 +21,7 @@ const handshake = (more = '', path = '/ws?clientId=a') =>
   `GET ${path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n${more}\r\n`
 
 function opened(socket: WebSocket): Promise<unknown> {
-  cleanups.push(() => socket.terminate())
+  closers.push(() => socket.terminate())
   return once(socket, 'open')
 }
 
@@ -55,7 +41,7 @@ function refused(socket: WebSocket): Promise<number> {
 
 describe('a handshake', () => {
   test('without a key is a real 401 on the socket, and the upstream is never dialled', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(proxy.port, handshake().replace(`X-API-Key: ${ADMIN}\r\n`, ''))
     const text = await client.ended()
     expect(text).toMatch(/^HTTP\/1.1 401 Unauthorized\r\n/)
@@ -65,7 +51,7 @@ describe('a handshake', () => {
   })
 
   test('bytes behind a refused handshake are never read as a request', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const refusedHead = handshake().replace(ADMIN, 'no-such-key')
     const client = await rawClient(proxy.port, refusedHead + handshake())
     expect((await client.ended()).match(/HTTP\/1\.1 \d/g)).toHaveLength(1)
@@ -73,7 +59,7 @@ describe('a handshake', () => {
   })
 
   test('no byte of the client goes up before a true 101', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(proxy.port, `${handshake()}early`)
     const request = await upstream.request(0)
     await new Promise((resolve) => setTimeout(resolve, 100))
@@ -113,7 +99,7 @@ describe('a handshake', () => {
   ]
   for (const [name, answer, expected] of NOT_JOINED) {
     test(`answered with ${name}: relayed or refused, both ends closed, nothing pipelined gets through`, async () => {
-      const { upstream, proxy } = await proxyTo(({ socket }) => socket.write(answer))
+      const { upstream, proxy } = await proxied(({ socket }) => socket.write(answer))
       const client = await rawClient(proxy.port, `${handshake()}GET /queue HTTP/1.1\r\nHost: x\r\n\r\n`)
       expect(await client.ended()).toMatch(expected)
       while (upstream.connections() > 0) await new Promise((resolve) => setTimeout(resolve, 5))
@@ -123,15 +109,15 @@ describe('a handshake', () => {
   }
 
   test('an upstream that is not there: 503; one that hangs up: 502', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) => socket.destroy())
+    const { upstream, proxy } = await proxied(({ socket }) => socket.destroy())
     expect(await (await rawClient(proxy.port, handshake())).ended()).toMatch(/^HTTP\/1.1 502 /)
     await upstream.close()
-    cleanups.shift()
+    closers.shift()
     expect(await (await rawClient(proxy.port, handshake())).ended()).toMatch(/^HTTP\/1.1 503 /)
   })
 
   test('a client that leaves while the upstream thinks: the upstream connection goes too', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(proxy.port, handshake())
     await upstream.request(0)
     client.socket.destroy()
@@ -139,7 +125,7 @@ describe('a handshake', () => {
   })
 
   test('a key revoked while the upstream thinks opens nothing any more', async () => {
-    const { upstream, proxy } = await proxyTo(() => {})
+    const { upstream, proxy } = await proxied(() => {})
     const client = await rawClient(proxy.port, handshake())
     const { socket } = await upstream.request(0)
     proxy.keys.revoke('admin')
@@ -149,7 +135,7 @@ describe('a handshake', () => {
   })
 
   test('with a body, or on another method, is no Upgrade', async () => {
-    const { upstream, proxy } = await proxyTo(({ socket }) =>
+    const { upstream, proxy } = await proxied(({ socket }) =>
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),
     )
     const client = await rawClient(proxy.port, `${handshake('Content-Length: 2\r\n')}hi`)
@@ -222,7 +208,7 @@ describe('through the simulated ComfyUI', () => {
     const socket = new WebSocket(`${ws}/ws`, bearer(USER))
     await opened(socket)
     const code = closeOf(socket)
-    cleanups.splice(1, 1) // closed here
+    closers.splice(1, 1) // closed here
     await proxy.close()
     expect(await code).toBe(1001)
   })
@@ -246,13 +232,12 @@ describe('through a WebSocket server', () => {
     const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate, maxPayload: 128 * 1024 * 1024 })
     await once(server, 'listening')
     server.on('connection', onSocket)
-    cleanups.push(() => new Promise<void>((resolve) => server.close(() => resolve())))
-    cleanups.push(() => {
+    closers.push(() => new Promise<void>((resolve) => server.close(() => resolve())))
+    closers.push(() => {
       for (const client of server.clients) client.terminate()
     })
     const { port } = server.address() as { port: number }
-    const proxy = await startProxy(`http://127.0.0.1:${port}`)
-    cleanups.push(proxy.close)
+    const proxy = closing(await startProxy(`http://127.0.0.1:${port}`))
     return { ws: `ws://127.0.0.1:${proxy.port}`, proxy }
   }
 
