@@ -20,6 +20,13 @@ export interface Question {
   readonly leavesAfterBytes?: number
 }
 
+export const UPGRADE = {
+  Connection: 'Upgrade',
+  Upgrade: 'websocket',
+  'Sec-WebSocket-Version': '13',
+  'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+}
+
 /** A whole HTTP/1.1 request with the key, as bytes. */
 export function request({ method = 'GET', path = '/queue', body, headers }: Question = {}): string {
   const all = {

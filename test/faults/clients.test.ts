@@ -4,8 +4,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FRAME, headerBlock, pseudo, raw2 } from '../support/http2.ts'
 import { ask1, ask2, open2, request } from './client.ts'
 import { rowsOf } from './doc.ts'
-import { auditLines, KEY, type Served, serve } from './process.ts'
-import { type Asked, answerWell, misbehaving, type Upstream } from './upstream.ts'
+import { openPair, type Pair } from './pair.ts'
+import { auditLines, KEY, type Served } from './process.ts'
+import { type Asked, answerWell } from './upstream.ts'
 
 /** How a client goes wrong: how much it sends, what it waits for, and what it does then. */
 interface ClientFault {
@@ -62,39 +63,14 @@ const FAULTS: Readonly<Record<string, ClientFault>> = {
 const ROWS = rowsOf('When a client fails')
 const BODY = 'x'.repeat(1_000)
 
-let upstream: Upstream
-let served: readonly [Served, Served]
-let descriptors: readonly [number, number]
+let pair: Pair
 
 beforeAll(async () => {
-  upstream = await misbehaving()
-  served = await Promise.all([
-    serve(upstream.url, ['--idle-timeout', '1s']),
-    serve(upstream.url, ['--idle-timeout', '1s', '--tls-self-signed']),
-  ])
-  await good()
-  await letGo()
-  descriptors = [served[0].fds(), served[1].fds()]
+  pair = await openPair()
+  await pair.begin()
 })
 
-afterAll(async () => {
-  await Promise.all(served.map((one) => one.close()))
-  await upstream.close()
-})
-
-async function good(): Promise<void> {
-  upstream.answer = answerWell
-  const session = await open2(served[1].port)
-  const question = { path: '/queue?marker=1' }
-  const seen = await Promise.all([ask1(served[0].port, question), ask2(session, question)])
-  session.destroy()
-  for (const one of seen) expect(one).toMatchObject({ outcome: '200', body: 'good 1' })
-}
-
-async function letGo(): Promise<void> {
-  for (const socket of upstream.open) socket.destroy()
-  await upstream.quiet()
-}
+afterAll(() => pair.close())
 
 interface Ran {
   /** Resolves with the next request that the upstream gets. */
@@ -157,7 +133,7 @@ async function outcomeOf(one: Served, run: typeof run1, fault: ClientFault): Pro
   let seen = 'nothing'
   const { promise: reached, resolve } = Promise.withResolvers<Asked>()
   const closed: Promise<unknown>[] = []
-  upstream.answer = (asked) => {
+  pair.upstream.answer = (asked) => {
     seen = 'all'
     if (fault.upstream !== answerWell) {
       closed.push(new Promise((resolve) => asked.socket.once('close', resolve)))
@@ -186,18 +162,20 @@ test('docs/faults.md has a row for each fault of this file, and no other', () =>
 
 describe('a client that', () => {
   test.each(Object.entries(FAULTS))('%s', async (name, fault) => {
+    const { served, upstream } = pair
     expect(await outcomeOf(served[0], run1, fault)).toEqual(ROWS.get(name))
     // Who has sent a stream's end has closed that side of it: there is nothing else to close.
     if (fault.does !== 'half-closes') expect(await outcomeOf(served[1], run2, fault)).toEqual(ROWS.get(name))
-    await good()
-    await letGo()
-    await Promise.all(served.map((one, i) => one.fdsWithin(descriptors[i]!)))
+    upstream.answer = answerWell
+    await pair.good()
+    await pair.nothingLeft()
     // What a client does wrong is no fault of ours: its owner's log stays quiet.
     for (const one of served) expect(one.output()).not.toMatch(/fault of comfy-auth/)
   })
 })
 
 test('a client that takes its answer whole is not logged as one that left', async () => {
+  const { served, upstream } = pair
   upstream.answer = answerWell
   const session = await open2(served[1].port)
   const known = served.map((one) => auditLines(one).length)

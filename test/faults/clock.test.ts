@@ -1,11 +1,11 @@
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { createKey } from '../../src/keys/lifecycle.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { type Door, openDoor } from '../support/door.ts'
 import { misbehaving, type Upstream } from './upstream.ts'
 import { switching, textFrame } from './websocket.ts'
@@ -21,7 +21,7 @@ let folder: string
 beforeEach(async () => {
   shiftMs = 0
   vi.spyOn(Date, 'now').mockImplementation(() => trueNow() + shiftMs)
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-clock-'))
+  folder = temporaryFolder()
   upstream = await misbehaving()
   door = await openDoor({ upstream: upstream.url, auditLog: join(folder, 'audit.log'), throttle: { limit: 3 } })
 })
@@ -30,7 +30,6 @@ afterEach(async () => {
   await door.close()
   await upstream.close()
   vi.restoreAllMocks()
-  rmSync(folder, { recursive: true })
 })
 
 /** A WebSocket that stays open, with what it heard. */

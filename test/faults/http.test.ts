@@ -2,11 +2,12 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ask1, ask2, open2, type Question, type Seen } from './client.ts'
+import { ask1 } from './client.ts'
 import { rowsOf } from './doc.ts'
 import { HTTP_FAULTS } from './http.ts'
-import { type Served, serve } from './process.ts'
-import { answerWell, misbehaving, type Upstream } from './upstream.ts'
+import { openPair, type Pair } from './pair.ts'
+import { serve } from './process.ts'
+import { answerWell } from './upstream.ts'
 
 const ROWS = rowsOf('When ComfyUI fails')
 /** Bytes of an upstream that no client may get. */
@@ -14,56 +15,17 @@ const NEVER = /evil/i
 
 const SLACK_MB = 80
 
-let upstream: Upstream
-/** HTTP/1.1, and HTTP/2 over TLS. */
-let served: readonly [Served, Served]
-let descriptors: readonly [number, number]
+let pair: Pair
 /** Takes as long as a connection may: the others go on meanwhile. */
 let unreachable: Promise<readonly string[]>
 
 beforeAll(async () => {
   unreachable = askTheDeaf()
-  upstream = await misbehaving()
-  served = await Promise.all([
-    serve(upstream.url, ['--idle-timeout', '1s']),
-    serve(upstream.url, ['--idle-timeout', '1s', '--tls-self-signed']),
-  ])
-  await good()
-  await letGo()
-  descriptors = [served[0].fds(), served[1].fds()]
+  pair = await openPair()
+  await pair.begin()
 })
 
-afterAll(async () => {
-  await Promise.all(served.map((one) => one.close()))
-  await upstream.close()
-})
-
-async function both(question: Question): Promise<readonly [Seen, Seen]> {
-  const session = await open2(served[1].port)
-  const seen = await Promise.all([ask1(served[0].port, question), ask2(session, question)])
-  session.destroy()
-  return seen
-}
-
-let marker = 0
-
-/** The next good request: on either protocol it gets its own answer. */
-async function good(): Promise<void> {
-  const path = `/queue?marker=${++marker}`
-  for (const seen of await both({ path })) expect(seen).toMatchObject({ outcome: '200', body: `good ${marker}` })
-}
-
-/** Ends the upstream's side of every connection, those that wait in the pool too. */
-async function letGo(): Promise<void> {
-  for (const socket of upstream.open) socket.destroy()
-  await upstream.quiet()
-}
-
-/** Nothing more is open in either process than before the first fault. */
-async function nothingLeft(): Promise<void> {
-  await letGo()
-  await Promise.all(served.map((one, i) => one.fdsWithin(descriptors[i]!)))
-}
+afterAll(() => pair.close())
 
 test('docs/faults.md has a row for each fault of this file, and no other', () => {
   expect([...ROWS.keys()].sort()).toEqual([...Object.keys(HTTP_FAULTS), 'cannot be reached', 'is not there'].sort())
@@ -71,9 +33,10 @@ test('docs/faults.md has a row for each fault of this file, and no other', () =>
 
 describe('an upstream that', () => {
   test.each(Object.entries(HTTP_FAULTS))('%s', async (name, { answer, question = {}, body }) => {
+    const { served, upstream } = pair
     upstream.answer = (asked) => (asked.query('fault') === '' ? answerWell : answer)(asked)
     const memory = served.map((one) => one.rssMb())
-    const seen = await both({ ...question, path: `${question.path ?? '/queue'}?fault=1` })
+    const seen = await pair.both({ ...question, path: `${question.path ?? '/queue'}?fault=1` })
     for (const [i, { outcome }] of seen.entries()) expect(ROWS.get(name)![i]!.split(' or ')).toContain(outcome)
     // However long an answer is, what is kept of it is not.
     if (question.leavesAfterBytes) {
@@ -83,17 +46,17 @@ describe('an upstream that', () => {
       expect(one.head + one.body).not.toMatch(NEVER)
       if (body !== undefined && one.outcome !== '502') expect(one.body).toBe(body)
     }
-    await good()
-    await nothingLeft()
+    await pair.good()
+    await pair.nothingLeft()
   })
 
   test('is not there', async () => {
-    await upstream.stop()
-    const seen = await both({})
+    await pair.upstream.stop()
+    const seen = await pair.both({})
     expect(seen.map(({ outcome }) => outcome)).toEqual(ROWS.get('is not there'))
-    await upstream.start()
-    await good()
-    await nothingLeft()
+    await pair.upstream.start()
+    await pair.good()
+    await pair.nothingLeft()
   })
 })
 

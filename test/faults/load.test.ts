@@ -17,7 +17,7 @@ let started: readonly number[]
 beforeAll(async () => {
   upstream = await misbehaving()
   served = await Promise.all([serve(upstream.url), serve(upstream.url, ['--tls-self-signed'])])
-  await letGo()
+  await upstream.letGo()
   started = served.map((one) => one.fds() + 1)
 })
 
@@ -104,11 +104,6 @@ test('uploads over HTTP/2 that are refused before they end, by clients that leav
   await backTo(descriptors)
 })
 
-async function letGo(): Promise<void> {
-  for (const socket of upstream.open) socket.destroy()
-  await upstream.quiet()
-}
-
 /** Descriptors of both while nothing is asked. */
 async function idle(): Promise<readonly number[]> {
   upstream.answer = answerWell
@@ -116,11 +111,11 @@ async function idle(): Promise<readonly number[]> {
     async () => {},
     () => {},
   )
-  await letGo()
+  await upstream.letGo()
   return served.map((one, i) => Math.min(one.fds(), started[i]!))
 }
 
 async function backTo(descriptors: readonly number[]): Promise<void> {
-  await letGo()
+  await upstream.letGo()
   await Promise.all(served.map((one, i) => one.fdsWithin(descriptors[i]!)))
 }

@@ -3,29 +3,22 @@ import { once } from 'node:events'
 import { chmodSync, existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { placesWithin } from '../../src/proxy/descriptors.ts'
-import { ask1, request, type Seen } from './client.ts'
+import { closing } from '../support/closers.ts'
+import { ask1, request, type Seen, UPGRADE } from './client.ts'
 import { rowsOf } from './doc.ts'
 import { auditLines, KEY, type Served, serve } from './process.ts'
 import { type Asked, answerWell, misbehaving, type Upstream } from './upstream.ts'
 import { switching } from './websocket.ts'
-
-const cleanups: (() => unknown)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
-})
 
 async function stage(
   args: readonly string[] = [],
   under: readonly string[] = [],
   uid?: number,
 ): Promise<[Upstream, Served]> {
-  const upstream = await misbehaving()
-  cleanups.push(upstream.close)
-  const served = await serve(upstream.url, args, under, uid)
-  cleanups.push(served.close)
-  return [upstream, served]
+  const upstream = closing(await misbehaving())
+  return [upstream, closing(await serve(upstream.url, args, under, uid))]
 }
 
 let marker = 0
@@ -53,8 +46,7 @@ test.each([256, 1_024])(
   'a process that may open %i files serves on while idle clients take all they get',
   async (most) => {
     const [upstream, served] = await stage([], ['prlimit', `--nofile=${most}`])
-    for (const pooled of upstream.open) pooled.destroy()
-    await upstream.quiet()
+    await upstream.letGo()
     const before = served.fds()
     // Some are in, and have not yet said all that they want.
     const asking = await Promise.all(
@@ -102,15 +94,7 @@ test("where few files may be open one key's WebSockets end at a 503, and who is 
       return socket
     }),
   )
-  const handshake = request({
-    path: '/ws',
-    headers: {
-      Connection: 'Upgrade',
-      Upgrade: 'websocket',
-      'Sec-WebSocket-Version': '13',
-      'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
-    },
-  })
+  const handshake = request({ path: '/ws', headers: UPGRADE })
   const statuses = await Promise.all(
     sockets.map(async (socket) => {
       socket.write(handshake)
@@ -132,8 +116,7 @@ test('no descriptor left to dial with: 503, its owner is told why, and it goes o
   const socket = connect(served.port, '127.0.0.1')
   await once(socket, 'connect')
   expect(await askOn(socket, '/queue?marker=a')).toMatch(/good a$/)
-  for (const pooled of upstream.open) pooled.destroy()
-  await upstream.quiet()
+  await upstream.letGo()
   const limit = (files: number) => execFileSync('prlimit', ['--pid', String(served.pid), `--nofile=${files}:`])
   limit(3) // what is open stays open, and nothing new can be
   expect(await askOn(socket, '/queue')).toMatch(/^HTTP\/1\.1 503 [\s\S]*\r\nRetry-After: /)

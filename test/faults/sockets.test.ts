@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { request } from './client.ts'
+import { request, UPGRADE } from './client.ts'
 import { type Served, serve } from './process.ts'
 import { type Asked, misbehaving, type Upstream } from './upstream.ts'
 import { switching, textFrame } from './websocket.ts'
@@ -21,8 +21,7 @@ let served: Served
 beforeAll(async () => {
   upstream = await misbehaving()
   served = await serve(upstream.url, ['--socket-buffer', '8MiB'])
-  for (const socket of upstream.open) socket.destroy() // of its look at the upstream
-  await upstream.quiet()
+  await upstream.letGo() // what it looked with
 })
 
 afterAll(async () => {
@@ -30,15 +29,7 @@ afterAll(async () => {
   await upstream.close()
 })
 
-const HANDSHAKE = request({
-  path: '/ws?clientId=same',
-  headers: {
-    Connection: 'Upgrade',
-    Upgrade: 'websocket',
-    'Sec-WebSocket-Version': '13',
-    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
-  },
-})
+const HANDSHAKE = request({ path: '/ws?clientId=same', headers: UPGRADE })
 
 /** A WebSocket that is joined: its bytes come from here on, once somebody listens. */
 async function join(): Promise<Socket> {

@@ -23,6 +23,8 @@ export interface Upstream {
   readonly open: ReadonlySet<Socket>
   /** Resolves once none is open. */
   quiet(): Promise<void>
+  /** Ends its side of every connection, those that wait in a pool too. */
+  letGo(): Promise<void>
   /** Ends all connections, and takes no more until `start`. */
   stop(): Promise<void>
   start(): Promise<void>
@@ -87,6 +89,10 @@ export async function misbehaving(): Promise<Upstream> {
     open,
     async quiet() {
       while (open.size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+    },
+    async letGo() {
+      for (const socket of open) socket.destroy()
+      await upstream.quiet()
     },
     stop,
     async start() {

@@ -1,6 +1,6 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ask1, request } from './client.ts'
+import { ask1, request, UPGRADE } from './client.ts'
 import { rowsOf } from './doc.ts'
 import { type Served, serve } from './process.ts'
 import { answerWell, misbehaving, type Upstream } from './upstream.ts'
@@ -36,7 +36,7 @@ async function openStage(): Promise<Stage> {
   const served = await serve(upstream.url, ['--idle-timeout', '1s'])
   const made = { upstream, served, descriptors: 0 }
   await good(made)
-  await letGo(upstream)
+  await upstream.letGo()
   return { ...made, descriptors: served.fds() }
 }
 
@@ -45,21 +45,16 @@ async function closeStage({ served, upstream }: Stage): Promise<void> {
   await upstream.close()
 }
 
-async function letGo(upstream: Upstream): Promise<void> {
-  for (const socket of upstream.open) socket.destroy()
-  await upstream.quiet()
-}
-
 /** The fault, the next good requests, and nothing left open. */
 async function run(at: Stage, fault: SocketFault): Promise<SeenSocket> {
   at.upstream.answer = fault.answer
   const seen = await join(at, fault, '/ws?clientId=fault')
   // A client that is held back is not listened to: that it has left is noticed with the upstream's end, or a ping.
-  if (fault.client === 'sends much') await letGo(at.upstream)
+  if (fault.client === 'sends much') await at.upstream.letGo()
   // No connection is kept for a WebSocket that is over, whatever the upstream does with its end of it.
   await at.served.fdsWithin(at.descriptors)
   await good(at)
-  await letGo(at.upstream)
+  await at.upstream.letGo()
   await at.served.fdsWithin(at.descriptors)
   return seen
 }
@@ -75,13 +70,7 @@ interface SeenSocket {
 /** Opens a WebSocket as bytes, and gives what became of it once its connection has closed or takes no more. */
 async function join({ served }: Stage, { client }: Pick<SocketFault, 'client'>, path: string): Promise<SeenSocket> {
   const socket = connect(served.port, '127.0.0.1').on('error', () => {})
-  const headers = {
-    Connection: 'Upgrade',
-    Upgrade: 'websocket',
-    'Sec-WebSocket-Version': '13',
-    'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
-  }
-  socket.write(request({ path, headers }))
+  socket.write(request({ path, headers: UPGRADE }))
   let text = ''
   let sentBytes = 0
   let acted = false
