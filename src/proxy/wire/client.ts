@@ -44,8 +44,8 @@ export interface ClientRequest {
 export interface ClientResponse {
   /** Writable: whether another request may follow on this connection. Means nothing to HTTP/2. */
   shouldKeepAlive: boolean
-  /** Called once an answer of our own was written, with its body's length in bytes. */
-  onOwnAnswer?: (length: number) => void
+  /** Told once an answer of our own was written, with its body's length in bytes (unread.ts). */
+  reader?: { hold(response: ClientResponse, length: number): void }
   readonly statusCode: number
   readonly headersSent: boolean
   readonly destroyed: boolean

@@ -17,7 +17,7 @@ export function respond(request: ClientRequest, response: ClientResponse, { stat
   const length = typeof body === 'string' ? Buffer.byteLength(body) : body.length
   response.writeHead(status, [...headers, 'Content-Length', String(length)])
   response.end(request.method === 'HEAD' ? undefined : body) // a text shares one buffer with the head
-  response.onOwnAnswer?.(length)
+  response.reader?.hold(response, length)
   return length
 }
 

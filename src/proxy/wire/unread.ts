@@ -1,4 +1,5 @@
 import type { ClientResponse } from './client.ts'
+import { type Linked, LinkedList } from './linked-list.ts'
 
 export interface UnreadLimits {
   /** More than this on one connection, of which nothing was taken for `stillMs`, and it is cut. */
@@ -13,6 +14,8 @@ export const UNREAD_BYTES = { connectionBytes: 256 * 1024, totalBytes: 64 * 1024
 /** What carries answers: a socket of HTTP/1, a session of HTTP/2. */
 export interface Carrier {
   readonly destroyed: boolean
+  /** Ours, and here rather than in a Map of carriers for the sake of V8's scavenger (linked-list.ts). */
+  reader?: Reader | undefined
   destroy(): unknown
 }
 
@@ -22,12 +25,21 @@ const OVERHEAD_BYTES = 8 * 1024
 const FRESH_MS = 1_000
 const LOOK_MS = 1_000
 
-interface Reader {
+interface Held extends Linked<Held> {
+  readonly response: ClientResponse
+  readonly bytes: number
+  /** When it was last looked at. */
+  left: number
+}
+
+/** Who takes the answers of one connection. */
+interface Reader extends Linked<Reader> {
   readonly carrier: Carrier
-  /** With what of each was left when it was last looked at. */
-  readonly answers: Map<ClientResponse, number>
+  readonly answers: LinkedList<Held>
   bytes: number
   movedMs: number
+  /** An answer of our own was written, with a body of this length. */
+  hold(response: ClientResponse, length: number): void
 }
 
 /**
@@ -37,7 +49,8 @@ interface Reader {
 export class Unread {
   readonly #limits: UnreadLimits
   readonly #nowMs: () => number
-  readonly #readers = new Map<Carrier, Reader>()
+  /** Who has answers waiting. */
+  readonly #readers = new LinkedList<Reader>()
   #timer: NodeJS.Timeout | undefined
   bytes = 0
 
@@ -49,40 +62,50 @@ export class Unread {
 
   /** From now on what `respond` makes of this response counts here, until it is taken. */
   watch(response: ClientResponse, carrier: Carrier): void {
-    // On the response, and in no WeakMap: while that is old, V8's scavenger takes all its values for alive
-    response.onOwnAnswer = (length) => this.#hold(response, carrier, length)
+    carrier.reader ??= this.#newReader(carrier)
+    response.reader = carrier.reader
   }
 
-  #hold(response: ClientResponse, carrier: Carrier, length: number): void {
-    if (response.writableFinished || response.destroyed || carrier.destroyed) return
-    const reader = this.#readerOf(carrier)
-    const bytes = length + OVERHEAD_BYTES
-    reader.answers.set(response, response.writableLength)
-    reader.bytes += bytes
-    this.bytes += bytes
-    response.on('close', () => this.#release(reader, response, bytes))
-    if (this.bytes > this.#limits.totalBytes) this.#makeRoom()
-  }
-
-  #readerOf(carrier: Carrier): Reader {
-    const known = this.#readers.get(carrier)
-    if (known) return known
-    const reader: Reader = { carrier, answers: new Map(), bytes: 0, movedMs: this.#nowMs() }
-    this.#readers.set(carrier, reader)
-    this.#timer ??= setInterval(() => this.look(), LOOK_MS).unref()
+  #newReader(carrier: Carrier): Reader {
+    const reader: Reader = {
+      carrier,
+      answers: new LinkedList(),
+      bytes: 0,
+      movedMs: 0,
+      hold: (response, length) => this.#hold(reader, response, length),
+    }
     return reader
   }
 
-  #release(reader: Reader, response: ClientResponse, bytes: number): void {
-    if (!reader.answers.delete(response)) return // it went with its connection
+  #hold(reader: Reader, response: ClientResponse, length: number): void {
+    if (response.writableFinished || response.destroyed || reader.carrier.destroyed) return
+    if (reader.answers.size === 0) this.#expect(reader)
+    const bytes = length + OVERHEAD_BYTES
+    const held: Held = { response, bytes, left: response.writableLength }
+    reader.answers.push(held)
+    reader.bytes += bytes
+    this.bytes += bytes
+    response.on('close', () => this.#release(reader, held))
+    if (this.bytes > this.#limits.totalBytes) this.#makeRoom()
+  }
+
+  #expect(reader: Reader): void {
     reader.movedMs = this.#nowMs()
-    reader.bytes -= bytes
-    this.bytes -= bytes
+    this.#readers.push(reader)
+    this.#timer ??= setInterval(() => this.look(), LOOK_MS).unref()
+  }
+
+  #release(reader: Reader, held: Held): void {
+    if (reader.carrier.reader !== reader) return // it went with its connection
+    reader.answers.delete(held)
+    reader.movedMs = this.#nowMs()
+    reader.bytes -= held.bytes
+    this.bytes -= held.bytes
     if (reader.answers.size === 0) this.#forget(reader)
   }
 
   #forget(reader: Reader): void {
-    this.#readers.delete(reader.carrier)
+    this.#readers.delete(reader)
     if (this.#readers.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
@@ -90,7 +113,7 @@ export class Unread {
 
   #cut(reader: Reader): void {
     this.bytes -= reader.bytes
-    reader.answers.clear()
+    reader.carrier.reader = undefined
     this.#forget(reader)
     reader.carrier.destroy()
   }
@@ -99,11 +122,11 @@ export class Unread {
   look(): void {
     const nowMs = this.#nowMs()
     const { connectionBytes, stillMs } = this.#limits
-    for (const reader of this.#readers.values()) {
-      for (const [response, left] of reader.answers) {
-        const { writableLength } = response
-        if (writableLength < left) reader.movedMs = nowMs
-        reader.answers.set(response, writableLength)
+    for (const reader of [...this.#readers]) {
+      for (const held of reader.answers) {
+        const { writableLength } = held.response
+        if (writableLength < held.left) reader.movedMs = nowMs
+        held.left = writableLength
       }
       if (reader.bytes > connectionBytes && nowMs - reader.movedMs >= stillMs) this.#cut(reader)
     }
@@ -113,7 +136,7 @@ export class Unread {
   #makeRoom(): void {
     const freshMs = this.#nowMs() - FRESH_MS
     const stillFor = ({ movedMs }: Reader) => Math.min(movedMs, freshMs)
-    const order = [...this.#readers.values()].sort((a, b) => stillFor(a) - stillFor(b) || b.bytes - a.bytes)
+    const order = [...this.#readers].sort((a, b) => stillFor(a) - stillFor(b) || b.bytes - a.bytes)
     for (const reader of order) {
       if (this.bytes <= this.#limits.totalBytes * 0.75) return
       this.#cut(reader)

@@ -25,7 +25,7 @@ class Answer extends EventEmitter {
   writableLength = 1_000
   writableFinished = false
   destroyed = false
-  onOwnAnswer?: (length: number) => void
+  reader?: { hold(response: ClientResponse, length: number): void }
 }
 
 class Carrier {
@@ -41,7 +41,7 @@ class Carrier {
     const answer = new Answer()
     this.#answers.push(answer)
     unread.watch(answer as unknown as ClientResponse, this)
-    answer.onOwnAnswer?.(bytes - OVERHEAD)
+    answer.reader?.hold(answer as unknown as ClientResponse, bytes - OVERHEAD)
     return answer
   }
 }
