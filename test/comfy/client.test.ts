@@ -1,29 +1,23 @@
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { checkServer, probeRole } from '../../src/comfy/check-server.ts'
 import { type ComfyClient, createClient } from '../../src/comfy/client.ts'
 import { parseServerUrl } from '../../src/comfy/server-url.ts'
 import type { ComfyAuthError } from '../../src/errors.ts'
+import { closing } from '../support/closers.ts'
 import { type Fake, type Route, startFake } from './fake.ts'
 
 const KEY = 'a key of 8 or more'
 
-let fake: Fake | undefined
-let client: ComfyClient | undefined
-
-afterEach(async () => {
-  await client?.close()
-  await fake?.close()
-})
+let fake: Fake
 
 async function start(
   routes: Readonly<Record<string, Route>>,
   more: { key?: string; timeoutMs?: number; path?: string } = { key: KEY },
 ): Promise<ComfyClient> {
-  fake = await startFake(routes)
-  client = createClient({ url: fake.url + (more.path ?? ''), ...more })
-  return client
+  fake = closing(await startFake(routes))
+  return closing(createClient({ url: fake.url + (more.path ?? ''), ...more }))
 }
 
 function status(code: number, body = '', headers: Record<string, string> = {}): Route {
@@ -58,8 +52,8 @@ describe('the address of a server', () => {
 test('the key goes along as a Bearer, the path prefix stands before each route, for the socket too', async () => {
   const comfy = await start({ 'GET /comfy/system_stats': () => ({ ok: true }) }, { key: KEY, path: '/comfy' })
   expect(await comfy.systemStats()).toEqual({ ok: true })
-  expect(fake!.heads[0]!.headers.authorization).toBe(`Bearer ${KEY}`)
-  expect(comfy.socketUrl('a b')).toBe(`${fake!.url.replace('http', 'ws')}/comfy/ws?clientId=a%20b`)
+  expect(fake.heads[0]!.headers.authorization).toBe(`Bearer ${KEY}`)
+  expect(comfy.socketUrl('a b')).toBe(`${fake.url.replace('http', 'ws')}/comfy/ws?clientId=a%20b`)
 })
 
 describe('what a status means', () => {
@@ -120,7 +114,7 @@ test('a redirect is not followed: the key goes to no other server', async () => 
 
 describe('no answer', () => {
   test('nobody listens', async () => {
-    client = createClient({ url: 'http://127.0.0.1:1' })
+    const client = closing(createClient({ url: 'http://127.0.0.1:1' }))
     await expect(client.queue()).rejects.toMatchObject({
       kind: 'unreachable',
       message: 'http://127.0.0.1:1 cannot be reached: the connection was refused.',
@@ -148,7 +142,7 @@ describe('no answer', () => {
   test('it speaks something else than HTTP', async () => {
     const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH\r\n'))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    client = createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
+    const client = closing(createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }))
     await expect(client.queue()).rejects.toMatchObject({
       kind: 'unreachable',
       message: expect.stringContaining('not HTTP'),
@@ -178,7 +172,7 @@ describe('checkServer tells apart', () => {
   test('our lock', async () => {
     const comfy = await start({ 'GET /health': () => health, 'GET /system_stats': locked })
     expect(await checkServer(comfy)).toEqual({ lock: 'comfy-auth', ours: true, comfyui: 'up', version: '0.33.0' })
-    expect(fake!.heads.filter(({ url }) => url === '/health').map(({ headers }) => headers.authorization)).toEqual([
+    expect(fake.heads.filter(({ url }) => url === '/health').map(({ headers }) => headers.authorization)).toEqual([
       undefined,
     ])
   })

@@ -1,23 +1,15 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { checkServer, requireComfy } from '../../src/comfy/check-server.ts'
 import { type ComfyClient, createClient } from '../../src/comfy/client.ts'
 import { plain } from '../../src/comfy/plain.ts'
 import { runPrompt } from '../../src/comfy/run-prompt.ts'
 import { readWorkflow } from '../../src/comfy/workflow.ts'
-import { type Fake, type Route, startFake } from './fake.ts'
-
-let fake: Fake | undefined
-let client: ComfyClient | undefined
-
-afterEach(async () => {
-  await client?.close()
-  await fake?.close()
-})
+import { closing } from '../support/closers.ts'
+import { type Route, startFake } from './fake.ts'
 
 async function start(routes: Readonly<Record<string, Route>>, timeoutMs = 5_000): Promise<ComfyClient> {
-  fake = await startFake(routes)
-  client = createClient({ url: fake.url, timeoutMs })
-  return client
+  const fake = closing(await startFake(routes))
+  return closing(createClient({ url: fake.url, timeoutMs }))
 }
 
 const device = { name: 'cpu', type: 'cpu' }

@@ -1,11 +1,12 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { isAbsolute, join, normalize, win32 } from 'node:path'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { type ComfyClient, createClient } from '../../src/comfy/client.ts'
 import { localPath } from '../../src/comfy/file-names.ts'
 import { outputFiles, outputTexts, prepareOutputDir, saveOutput, saveSocketImage } from '../../src/comfy/outputs.ts'
+import { temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { type Fake, type Route, startFake } from './fake.ts'
 
 let root: string
@@ -14,20 +15,14 @@ let fake: Fake
 let client: ComfyClient
 
 beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), 'comfy-auth-outputs-'))
+  root = temporaryFolder()
   dir = join(root, 'out')
   await mkdir(dir)
 })
 
-afterEach(async () => {
-  await client?.close()
-  await fake?.close()
-  await rm(root, { recursive: true, force: true })
-})
-
 async function serve(view: Route): Promise<void> {
-  fake = await startFake({ 'GET /view': view })
-  client = createClient({ url: fake.url })
+  fake = closing(await startFake({ 'GET /view': view }))
+  client = closing(createClient({ url: fake.url }))
 }
 
 const file = { node: '1', filename: 'a.png', subfolder: '', type: 'output' }

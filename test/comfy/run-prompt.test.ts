@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { type ComfyClient, createClient } from '../../src/comfy/client.ts'
 import { lookupPrompt, type RunEvent, runPrompt } from '../../src/comfy/run-prompt.ts'
 import { readWorkflow } from '../../src/comfy/workflow.ts'
+import { temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { type Fake, type Route, startFake } from './fake.ts'
 
 const workflow = readWorkflow(
@@ -19,20 +20,14 @@ let fake: Fake
 let client: ComfyClient
 let events: RunEvent[]
 
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'comfy-auth-run-'))
+beforeEach(() => {
+  dir = temporaryFolder()
   events = []
 })
 
-afterEach(async () => {
-  await client?.close()
-  await fake?.close()
-  await rm(dir, { recursive: true, force: true })
-})
-
 async function start(routes: Readonly<Record<string, Route>>, options?: { refuseSockets?: number }): Promise<void> {
-  fake = await startFake(routes, options)
-  client = createClient({ url: fake.url, key: 'k'.repeat(20) })
+  fake = closing(await startFake(routes, options))
+  client = closing(createClient({ url: fake.url, key: 'k'.repeat(20) }))
 }
 
 function run(more: Partial<Parameters<typeof runPrompt>[0]> = {}): ReturnType<typeof runPrompt> {

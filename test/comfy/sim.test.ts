@@ -1,5 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { checkServer, probeRole } from '../../src/comfy/check-server.ts'
@@ -11,6 +10,7 @@ import { createKey } from '../../src/keys/lifecycle.ts'
 import { type LiveKeys, openLiveKeys } from '../../src/keys/live.ts'
 import { createProxy, type Proxy as Lock } from '../../src/proxy/proxy.ts'
 import { createSim, type Sim } from '../../src/sim/sim.ts'
+import { temporaryFolder } from '../support/cli.ts'
 
 const large = readWorkflow(await readFile('examples/text-to-image.json'))
 const picture = setInput(setInput(large, '5.width=64'), '5.height=64')
@@ -24,7 +24,7 @@ let client: ComfyClient
 let events: RunEvent[]
 
 beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), 'comfy-auth-sim-'))
+  root = temporaryFolder()
   sim = await createSim({ stepMs: 1 })
   events = []
 })
@@ -35,7 +35,6 @@ afterEach(async () => {
   keys?.close()
   proxy = undefined
   await sim.close()
-  await rm(root, { recursive: true, force: true })
 })
 
 async function behindProxy(role: 'admin' | 'user' | 'viewer'): Promise<string> {

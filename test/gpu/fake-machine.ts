@@ -1,8 +1,7 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { onTestFinished } from 'vitest'
 import type { Machine } from '../../src/gpu/run-tool.ts'
+import { temporaryFolder } from '../support/cli.ts'
 
 export const FIXTURES = join(import.meta.dirname, '../fixtures/gpu-tools')
 
@@ -15,8 +14,7 @@ export async function fakeMachine(
   tools: Readonly<Record<string, string>>,
   files: Readonly<Record<string, string>> = {},
 ): Promise<Machine> {
-  const root = await mkdtemp(join(tmpdir(), 'comfy-auth-gpu-'))
-  onTestFinished(() => rm(root, { recursive: true, force: true }))
+  const root = temporaryFolder()
   const bin = join(root, 'bin')
   await mkdir(bin)
   await symlink('/bin/grep', join(bin, 'grep'))

@@ -1,20 +1,19 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { STATE_CODES } from '../../src/health/state.ts'
 import { createSim } from '../../src/sim/sim.ts'
 import { captured, fakeMachine, smi } from '../gpu/fake-machine.ts'
-import { RUN } from '../support/cli.ts'
+import { RUN, temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 
 async function start(args: readonly string[], nvidiaSmi: string, env: Readonly<Record<string, string>>) {
   const machine = await fakeMachine({ 'nvidia-smi': nvidiaSmi })
-  const home = await mkdtemp(join(tmpdir(), 'comfy-auth-health-'))
-  onTestFinished(() => rm(home, { recursive: true, force: true }))
+  const home = temporaryFolder()
   return spawn(process.execPath, [RUN, 'health', ...args], {
     cwd: home,
     env: { PATH: machine.env.PATH, HOME: home, COMFY_AUTH_HOME: join(home, 'state'), ...env },
@@ -31,9 +30,7 @@ async function health(args: readonly string[], nvidiaSmi = captured('rtx-4080-su
 }
 
 async function sim(device?: { name: string; type: string; index: number; vramTotal: number; vramFree: number }) {
-  const server = await createSim({ indexHtml: '', ...(device ? { device } : {}) })
-  onTestFinished(() => server.close())
-  return server
+  return closing(await createSim({ indexHtml: '', ...(device ? { device } : {}) }))
 }
 
 test('--help shows the codes of monitoring, not those of the other commands', async () => {
@@ -158,8 +155,7 @@ describe('health with servers', () => {
 
 describe('health to a file and again', () => {
   test('--output writes for node_exporter, and nothing to stdout', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'comfy-auth-prom-'))
-    onTestFinished(() => rm(dir, { recursive: true, force: true }))
+    const dir = temporaryFolder()
     const path = join(dir, 'gpu.prom')
     await writeFile(path, '')
     const { stdout, code } = await health(['--local', '--format', 'prometheus', '--output', path])

@@ -1,11 +1,11 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { writePublic } from '../../src/health/output.ts'
 import { type Format, render } from '../../src/health/render.ts'
 import { reportOf } from '../../src/health/report.ts'
 import { readThresholds } from '../../src/health/thresholds.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { collected, DOWN, GIB, gpu, server } from './samples.ts'
 
 const NOW = Date.UTC(2026, 0, 2, 3, 4, 5, 678)
@@ -183,14 +183,8 @@ describe('json and text', () => {
 })
 
 describe('--output', () => {
-  async function folder(): Promise<string> {
-    const dir = await mkdtemp(join(tmpdir(), 'comfy-auth-output-'))
-    onTestFinished(() => rm(dir, { recursive: true, force: true }))
-    return dir
-  }
-
   test('is 0644 whatever the umask, replaced whole, and nothing else stays behind', async () => {
-    const dir = await folder()
+    const dir = temporaryFolder()
     const path = join(dir, 'a.prom')
     await writeFile(path, 'old', { mode: 0o600 })
     const umask = process.umask(0o077)
@@ -205,7 +199,7 @@ describe('--output', () => {
   })
 
   test('a link is replaced, not followed', async () => {
-    const dir = await folder()
+    const dir = temporaryFolder()
     await writeFile(join(dir, 'target'), 'untouched')
     await symlink('target', join(dir, 'a.prom'))
     await writePublic(join(dir, 'a.prom'), 'new')
@@ -213,7 +207,7 @@ describe('--output', () => {
   })
 
   test('a folder in its place, or none around it, is wrong usage and leaves nothing', async () => {
-    const dir = await folder()
+    const dir = temporaryFolder()
     await mkdir(join(dir, 'a.prom'))
     for (const path of [join(dir, 'a.prom'), join(dir, 'no/such/a.prom')]) {
       await expect(writePublic(path, 'x')).rejects.toMatchObject({ kind: 'usage', remedy: expect.stringMatching(/./) })

@@ -6,11 +6,10 @@ import { collect, isLocal } from '../../src/health/collect.ts'
 import { probeServer } from '../../src/health/server.ts'
 import { createSim, type SimOptions } from '../../src/sim/sim.ts'
 import { fakeMachine } from '../gpu/fake-machine.ts'
+import { closing } from '../support/closers.ts'
 
 async function sim(options: SimOptions = {}) {
-  const server = await createSim({ indexHtml: '', ...options })
-  onTestFinished(() => server.close())
-  return server
+  return closing(await createSim({ indexHtml: '', ...options }))
 }
 
 async function http(listener: RequestListener): Promise<string> {

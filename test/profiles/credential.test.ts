@@ -1,20 +1,18 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { resolveServer } from '../../src/profiles/credential.ts'
 import { keyFromCommand, keyFromFile, keyIn } from '../../src/profiles/key-source.ts'
 import { openProfiles, type ProfileStore } from '../../src/profiles/profiles.ts'
+import { temporaryFolder } from '../support/cli.ts'
 
 let root: string
 let store: ProfileStore
 
-beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), 'comfy-auth-credential-'))
+beforeEach(() => {
+  root = temporaryFolder()
   store = openProfiles(join(root, 'profiles.json'))
 })
-
-afterEach(() => rm(root, { recursive: true, force: true }))
 
 const savedAt = ''
 

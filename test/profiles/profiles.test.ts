@@ -1,20 +1,18 @@
 import { execFile } from 'node:child_process'
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { isExposed, openProfiles } from '../../src/profiles/profiles.ts'
+import { temporaryFolder } from '../support/cli.ts'
 
 let root: string
 let path: string
 
-beforeEach(async () => {
-  root = await mkdtemp(join(tmpdir(), 'comfy-auth-profiles-'))
+beforeEach(() => {
+  root = temporaryFolder()
   path = join(root, 'config', 'profiles.json')
 })
-
-afterEach(() => rm(root, { recursive: true, force: true }))
 
 const studio = { url: 'https://gpu.example.com', key: 'a secret key', savedAt: '2026-11-24T00:00:00.000Z' }
 

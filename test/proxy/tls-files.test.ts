@@ -1,10 +1,10 @@
 import { X509Certificate } from 'node:crypto'
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { makeCertificate } from '../../src/proxy/certificate.ts'
 import { type LiveTls, openTls } from '../../src/proxy/tls.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { testCertificate } from '../support/http2.ts'
 
 const DAY_MS = 86_400_000
@@ -14,14 +14,13 @@ let lines: string[]
 let live: LiveTls | undefined
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'comfy-auth-tls-files-'))
+  folder = temporaryFolder()
   lines = []
 })
 
 afterEach(() => {
   live?.close()
   live = undefined
-  rmSync(folder, { recursive: true, force: true })
 })
 
 const file = (name: string) => join(folder, name)

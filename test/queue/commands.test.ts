@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { openStore } from '../../src/queue/store.ts'
 import { type CliOptions, runCli, temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { fakeComfy } from './fake-comfy.ts'
 import { newJob } from './new-job.ts'
 
@@ -23,8 +24,7 @@ function place(env: Record<string, string> = {}): Place {
 }
 
 test('a job is added without a server, listed, delivered once by work --once, and its picture saved', async () => {
-  const comfy = await fakeComfy()
-  onTestFinished(() => comfy.close())
+  const comfy = closing(await fakeComfy())
   const { cwd, run } = place({ COMFY_AUTH_URL: comfy.url })
   const added = await run(['add', 'cat.json', '--output', 'cats', '--set', 'SaveImage.seed=7'])
   expect(added).toMatchObject({ exitCode: 0, stderr: '' })
@@ -45,8 +45,7 @@ test('many jobs from stdin: an id a line once all are on disk, or none where one
   const { cwd, run } = place()
   const many = await run(['add', '--ndjson', '-'], { stdin: `${WORKFLOW}\n`.repeat(50) })
   expect(many).toMatchObject({ exitCode: 0, stderr: 'Added 50 jobs.\n' })
-  const store = await openStore(join(cwd, 'home', 'queue.db'))
-  onTestFinished(() => store.close())
+  const store = closing(await openStore(join(cwd, 'home', 'queue.db')))
   const jobs = await store.list({})
   expect(many.stdout.trim().split('\n')).toEqual(jobs.map(({ id }) => id))
   expect(jobs[0]?.workflow).toBe(WORKFLOW)
@@ -58,8 +57,7 @@ test('many jobs from stdin: an id a line once all are on disk, or none where one
 test('--count adds as many jobs, each with the next seed, all digits kept; a wrong seed adds none', async () => {
   const { cwd, run } = place()
   const added = await run(['add', 'cat.json', '--seed', '9007199254740993', '--count', '3', '--label', 'cats'])
-  const store = await openStore(join(cwd, 'home', 'queue.db'))
-  onTestFinished(() => store.close())
+  const store = closing(await openStore(join(cwd, 'home', 'queue.db')))
   const jobs = await store.list({})
   expect(added).toMatchObject({ exitCode: 0, stderr: '', stdout: `${jobs.map(({ id }) => id).join('\n')}\n` })
   expect(jobs.map(({ label, workflow }) => [label, /"seed":(\d+)/.exec(workflow)?.[1]])).toEqual([
@@ -101,8 +99,7 @@ test('exit codes tell what became of the run', async () => {
     [500, {}, 4],
   ]
   const { cwd, run } = place()
-  const store = await openStore(join(cwd, 'home', 'queue.db'))
-  onTestFinished(() => store.close())
+  const store = closing(await openStore(join(cwd, 'home', 'queue.db')))
   for (const [status, body, exitCode] of answers) {
     const comfy = await fakeComfy((_id, response) => response.writeHead(status).end(JSON.stringify(body)))
     const job = newJob({ output: cwd, priority: status })
@@ -120,8 +117,7 @@ test('exit codes tell what became of the run', async () => {
 })
 
 test('an output folder that cannot be written keeps the job back unsent, and the next run delivers it', async () => {
-  const comfy = await fakeComfy()
-  onTestFinished(() => comfy.close())
+  const comfy = closing(await fakeComfy())
   const { cwd, run } = place({ COMFY_AUTH_URL: comfy.url })
   writeFileSync(join(cwd, 'file'), '')
   await run(['add', 'cat.json', '--output', 'file/cats'])

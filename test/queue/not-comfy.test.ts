@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { openStore } from '../../src/queue/store.ts'
 import { runCli, temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { fakeComfy } from './fake-comfy.ts'
 import { newJob } from './new-job.ts'
 
@@ -25,8 +26,7 @@ async function stranger(answer: (response: ServerResponse) => void) {
 
 async function queue() {
   const home = temporaryFolder()
-  const store = await openStore(join(home, 'queue.db'))
-  onTestFinished(() => store.close())
+  const store = closing(await openStore(join(home, 'queue.db')))
   const job = newJob({ output: join(home, 'out') })
   await store.add([job])
   const run = (...args: string[]) => runCli(['queue', ...args], { home, cwd: home })
@@ -44,8 +44,7 @@ test.each([
   expect((await run('work', '--once', '--url', url)).exitCode).toBe(5)
   expect(methods).not.toContain('POST')
   expect((await store.get(job.id))?.status).toEqual({ state: 'queued', reason: expect.stringContaining(url) })
-  const comfy = await fakeComfy()
-  onTestFinished(() => comfy.close())
+  const comfy = closing(await fakeComfy())
   expect((await run('work', '--once', '--url', comfy.url)).exitCode).toBe(0)
   expect(comfy.accepted).toEqual([job.id])
 })
@@ -60,8 +59,7 @@ async function sentToGone() {
 
 test('work says that jobs wait for another server, and not that there is nothing to send', async () => {
   const { run } = await sentToGone()
-  const comfy = await fakeComfy()
-  onTestFinished(() => comfy.close())
+  const comfy = closing(await fakeComfy())
   const { stderr, exitCode } = await run('work', '--once', '--url', comfy.url)
   expect({ stderr, exitCode }).toEqual({ stderr: expect.stringContaining(`1 job`), exitCode: 0 })
   expect(stderr).toContain(GONE)

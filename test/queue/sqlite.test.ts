@@ -1,32 +1,26 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import { openStore } from '../../src/queue/store.ts'
+import { temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { newJob, SERVER } from './new-job.ts'
 import { storeSuite, worker } from './store-suite.ts'
 
-function emptyFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-queue-'))
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
-
 storeSuite('the SQLite store', async () => {
-  const path = join(emptyFolder(), 'queue.db')
+  const path = join(temporaryFolder(), 'queue.db')
   return () => openStore(path)
 })
 
 test('the file and its companions are 0600 in a folder of 0700, whatever the umask', async () => {
-  const folder = join(emptyFolder(), 'data')
+  const folder = join(temporaryFolder(), 'data')
   const before = process.umask(0)
   onTestFinished(() => void process.umask(before))
-  const store = await openStore(join(folder, 'queue.db'))
-  onTestFinished(() => store.close())
+  const store = closing(await openStore(join(folder, 'queue.db')))
   await store.add([newJob()])
   const modes = ['.', 'queue.db', 'queue.db-wal', 'queue.db-shm'].map(
     (name) => statSync(join(folder, name)).mode & 0o777,
@@ -35,26 +29,23 @@ test('the file and its companions are 0600 in a folder of 0700, whatever the uma
 })
 
 test('a file that others could read is closed to them when it is opened', async () => {
-  const path = join(emptyFolder(), 'queue.db')
+  const path = join(temporaryFolder(), 'queue.db')
   const first = await openStore(path)
   first.close()
   chmodSync(path, 0o644)
-  const store = await openStore(pathToFileURL(path).href)
-  onTestFinished(() => store.close())
+  closing(await openStore(pathToFileURL(path).href))
   expect(statSync(path).mode & 0o777).toBe(0o600)
 })
 
 test('the journal is a write-ahead log', async () => {
-  const path = join(emptyFolder(), 'queue.db')
-  const store = await openStore(path)
-  onTestFinished(() => store.close())
-  const db = new DatabaseSync(path, { readOnly: true })
-  onTestFinished(() => db.close())
+  const path = join(temporaryFolder(), 'queue.db')
+  closing(await openStore(path))
+  const db = closing(new DatabaseSync(path, { readOnly: true }))
   expect(db.prepare('PRAGMA journal_mode').get()).toEqual({ journal_mode: 'wal' })
 })
 
 test('a queue of a newer version is refused and left as it was', async () => {
-  const path = join(emptyFolder(), 'queue.db')
+  const path = join(temporaryFolder(), 'queue.db')
   const first = await openStore(path)
   await first.add([newJob()])
   first.close()
@@ -80,7 +71,7 @@ test.each([
     },
   ],
 ])('%s in the place of the queue is a usage error that does not name the path', async (_what, make) => {
-  const path = join(emptyFolder(), 'comfy_secret.db')
+  const path = join(temporaryFolder(), 'comfy_secret.db')
   make(path)
   const error = await openStore(path).then(
     () => undefined,
@@ -95,19 +86,17 @@ test('a queue on Redis is a usage error that says so', async () => {
 })
 
 test('processes that open a new queue at once all get their jobs in', async () => {
-  const path = join(emptyFolder(), 'queue.db')
+  const path = join(temporaryFolder(), 'queue.db')
   const adders = Array.from({ length: 6 }, () => fork(join(import.meta.dirname, 'processes/add.ts'), [path, '20']))
   const codes = await Promise.all(adders.map(async (adder) => (await once(adder, 'exit'))[0]))
   expect(codes).toEqual([0, 0, 0, 0, 0, 0])
-  const store = await openStore(path)
-  onTestFinished(() => store.close())
+  const store = closing(await openStore(path))
   expect((await store.counts()).queued).toBe(120)
 })
 
 test('processes that claim from one queue at once never take the same job', async () => {
-  const path = join(emptyFolder(), 'queue.db')
-  const store = await openStore(path)
-  onTestFinished(() => store.close())
+  const path = join(temporaryFolder(), 'queue.db')
+  const store = closing(await openStore(path))
   const jobs = Array.from({ length: 150 }, () => newJob())
   await store.add(jobs)
   const claimers = Array.from({ length: 4 }, () => fork(join(import.meta.dirname, 'processes/claim.ts'), [path]))
@@ -118,9 +107,8 @@ test('processes that claim from one queue at once never take the same job', asyn
 })
 
 test('a worker killed while it holds a job loses it at once to the next', async () => {
-  const path = join(emptyFolder(), 'queue.db')
-  const store = await openStore(path)
-  onTestFinished(() => store.close())
+  const path = join(temporaryFolder(), 'queue.db')
+  const store = closing(await openStore(path))
   const job = newJob()
   await store.add([job])
   const { thisWorker } = await import('../../src/queue/lease.ts')

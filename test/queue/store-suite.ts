@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { LEASE_MS, type Worker } from '../../src/queue/lease.ts'
 import type { Store } from '../../src/queue/store.ts'
+import { closing } from '../support/closers.ts'
 import { newJob, SERVER } from './new-job.ts'
 
 /** A worker that others call dead once `dead` holds its id. */
@@ -13,11 +14,7 @@ export function worker(id: string, dead: ReadonlySet<string> = new Set()): Worke
 export function storeSuite(name: string, place: () => Promise<() => Promise<Store>>): void {
   async function setup(): Promise<{ store: Store; another: () => Promise<Store> }> {
     const open = await place()
-    const another = async (): Promise<Store> => {
-      const store = await open()
-      onTestFinished(() => store.close())
-      return store
-    }
+    const another = async (): Promise<Store> => closing(await open())
     return { store: await another(), another }
   }
   const at = (nowMs: number) => ({ nowMs, server: SERVER })

@@ -1,12 +1,11 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { onTestFinished } from 'vitest'
 import { ComfyAuthError, type ErrorKind } from '../../src/errors.ts'
 import type { NewJob } from '../../src/queue/job.ts'
 import type { Server } from '../../src/queue/server.ts'
 import { openStore, type Store } from '../../src/queue/store.ts'
 import type { WorkEvent, WorkOptions } from '../../src/queue/worker.ts'
+import { temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { SERVER } from './new-job.ts'
 import { worker } from './store-suite.ts'
 
@@ -14,12 +13,7 @@ export const error = (kind: ErrorKind, message: string = kind) =>
   new ComfyAuthError(kind, message, { remedy: 'Do something.' })
 
 export async function queueOf(...jobs: NewJob[]): Promise<Store> {
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-queue-'))
-  const store = await openStore(join(folder, 'queue.db'))
-  onTestFinished(() => {
-    store.close()
-    rmSync(folder, { recursive: true, force: true })
-  })
+  const store = closing(await openStore(join(temporaryFolder(), 'queue.db')))
   await store.add(jobs)
   return store
 }

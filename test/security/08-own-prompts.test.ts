@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createKey, revokeKey } from '../../src/keys/lifecycle.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
+import { temporaryFolder } from '../support/cli.ts'
 import { type Door, openDoor } from '../support/door.ts'
 
 /** What waits behind LONG. */
@@ -227,9 +226,8 @@ describe('a user stops its own prompts and nobody else’s', () => {
 })
 
 test('whose a prompt is holds over a restart of the proxy', async () => {
-  const home = mkdtempSync(join(tmpdir(), 'comfy-auth-restart-'))
   const { sim, keys } = door
-  const serveDb = join(home, 'serve.db')
+  const serveDb = join(temporaryFolder(), 'serve.db')
   const start = () =>
     createProxy({ upstream: sim.url, listen: '127.0.0.1', port: 0, keys: keys.live, serveDb, drainMs: 0 })
   const to = async (proxy: { url: string }, path: string, key: string, body: object) =>
@@ -249,7 +247,6 @@ test('whose a prompt is holds over a restart of the proxy', async () => {
     await until(async () => (await queue()).running.length === 0)
   } finally {
     await after.close()
-    rmSync(home, { recursive: true, force: true })
   }
 })
 

@@ -2,10 +2,11 @@ import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { decodePng, encodePng, pngTexts } from '../../src/sim/png.ts'
 import { createSim, type Sim, type SimOptions } from '../../src/sim/sim.ts'
+import { closing } from '../support/closers.ts'
 import { listen } from './support/sessions.ts'
 
 const example = (name: string) =>
@@ -14,17 +15,9 @@ const example = (name: string) =>
     { inputs: Record<string, unknown> }
   >
 
-const open: Sim[] = []
-
 async function start(options: SimOptions = {}): Promise<Sim> {
-  const sim = await createSim({ stepMs: 0, indexHtml: '<p>page</p>', ...options })
-  open.push(sim)
-  return sim
+  return closing(await createSim({ stepMs: 0, indexHtml: '<p>page</p>', ...options }))
 }
-
-afterEach(async () => {
-  await Promise.all(open.splice(0).map((sim) => sim.close()))
-})
 
 interface Ended {
   readonly outputs: Record<string, { images?: { filename: string; subfolder: string; type: string }[] }>
@@ -328,8 +321,7 @@ test('Manager answers only where its flag is on', async () => {
 })
 
 test('the demo page is served where neither a frontend nor another page is given', async () => {
-  const sim = await createSim()
-  open.push(sim)
+  const sim = closing(await createSim())
   const page = await (await fetch(sim.url)).text()
   expect(page).toContain('<title>comfy-auth demo</title>')
   expect(Buffer.byteLength(page)).toBeLessThan(20 * 1024)

@@ -1,21 +1,16 @@
 import { copyFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { openServeDb } from '../../../src/proxy/state/db.ts'
 import { watchServeDb } from '../../../src/proxy/state/db-watch.ts'
 import { temporaryFolder } from '../../support/cli.ts'
-
-const open: (() => void)[] = []
-afterEach(() => {
-  for (const close of open.splice(0).toReversed()) close()
-})
+import { closers, closing } from '../../support/closers.ts'
 
 function watched() {
   const path = join(temporaryFolder(), 'serve.db')
-  const db = openServeDb(path)
-  open.push(() => db.close())
+  closing(openServeDb(path))
   const lines: string[] = []
-  open.push(watchServeDb(path, (line) => lines.push(line), 5))
+  closers.push(watchServeDb(path, (line) => lines.push(line), 5))
   const said = (count: number) => vi.waitFor(() => expect(lines).toHaveLength(count))
   return { path, lines, said }
 }

@@ -1,32 +1,25 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { digestOf } from '../../../src/keys/digest.ts'
 import { openServeDb, type ServeDb } from '../../../src/proxy/state/db.ts'
 import { createSessions, type Session, type Sessions, type SessionsOptions } from '../../../src/proxy/state/sessions.ts'
 import { temporaryFolder } from '../../support/cli.ts'
+import { closing } from '../../support/closers.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
-const open: (() => void)[] = []
-afterEach(() => {
-  for (const close of open.splice(0).toReversed()) close()
-})
 
 function file(): string {
   return join(temporaryFolder(), 'serve.db')
 }
 
 function database(path = ':memory:'): ServeDb {
-  const db = openServeDb(path)
-  open.push(() => db.close())
-  return db
+  return closing(openServeDb(path))
 }
 
 function sessionsOn(db: ServeDb, options: SessionsOptions = {}): Sessions {
-  const sessions = createSessions(db, { pollMs: 20, ...options })
-  open.push(() => sessions.close())
-  return sessions
+  return closing(createSessions(db, { pollMs: 20, ...options }))
 }
 
 const start = (sessions: Sessions, keyId = 'k1', remember = false, nowMs = Date.now()) =>

@@ -1,12 +1,8 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { RELAY_LIMITS, type Relay, type RelayEnd, type RelayLimits, Relays } from '../../../src/proxy/wire/relay.ts'
-
-const cleanups: (() => void)[] = []
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0)) cleanup()
-})
+import { closers } from '../../support/closers.ts'
 
 /** Two ends of one TCP connection: what a server accepted, and who dialled it. */
 async function pair(): Promise<[Socket, Socket]> {
@@ -17,7 +13,7 @@ async function pair(): Promise<[Socket, Socket]> {
   server.close()
   for (const socket of [accepted, dialled]) {
     socket.on('error', () => {})
-    cleanups.push(() => socket.destroy())
+    closers.push(() => socket.destroy())
   }
   return [accepted, dialled]
 }
