@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import { type Linked, LinkedList } from './linked-list.ts'
 
 export interface SessionLimits {
   /** A head has to be whole within this, the first one as any other. */
@@ -11,7 +12,8 @@ export interface SessionLimits {
 }
 
 /** What of an answer waited for its reader, and since when it was that much. */
-interface Waiting {
+interface Waiting extends Linked<Waiting> {
+  readonly stream: ServerHttp2Stream
   bytes: number
   sinceMs: number
 }
@@ -27,7 +29,7 @@ export class TendedSession {
   readonly #limits: SessionLimits
   /** Of a clock that never jumps. */
   readonly #nowMs: () => number
-  readonly #open = new Map<ServerHttp2Stream, Waiting>()
+  readonly #open = new LinkedList<Waiting>()
   #lastId = 0
   /** Since when no stream is open. */
   #idleMs: number
@@ -54,10 +56,11 @@ export class TendedSession {
   #onStream(stream: ServerHttp2Stream): void {
     this.#lastId = stream.id ?? 0
     this.#headMs = undefined
-    this.#open.set(stream, { bytes: 0, sinceMs: 0 })
+    const waiting: Waiting = { stream, bytes: 0, sinceMs: 0 }
+    this.#open.push(waiting)
     stream.once('aborted', () => this.#onReset())
     stream.once('close', () => {
-      this.#open.delete(stream)
+      this.#open.delete(waiting)
       this.#idleMs = this.#nowMs()
     })
   }
@@ -100,7 +103,8 @@ export class TendedSession {
 
   /** Once ComfyUI's answer has ended nobody else waits for its reader: a window of 0 would hold it for ever. */
   #lookAtReaders(now: number): void {
-    for (const [stream, waiting] of this.#open) {
+    for (const waiting of [...this.#open]) {
+      const { stream } = waiting
       const { writableLength: bytes } = stream
       if (bytes === 0 || bytes !== waiting.bytes) Object.assign(waiting, { bytes, sinceMs: now })
       else if (now - waiting.sinceMs >= this.#limits.idleMs) stream.destroy(new Error('its reader is gone'))
@@ -131,7 +135,7 @@ export class TendedSession {
 
   #isStuck(): boolean {
     // Where an answer waits for its reader, that reader's idleness decides.
-    for (const stream of this.#open.keys()) if (stream.writableLength > 0) return false
+    for (const { stream } of this.#open) if (stream.writableLength > 0) return false
     return (this.#session.state.outboundQueueSize ?? 0) > 0
   }
 }
