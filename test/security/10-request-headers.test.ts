@@ -1,21 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decide } from '../../src/proxy/decide/decide.ts'
-import {
-  cookie,
-  type FactsOverrides,
-  KEYS,
-  makeFacts,
-  makePolicy,
-  type PolicyOverrides,
-  SESSIONS,
-} from '../support/policy.ts'
+import { ask, cookie, type FactsOverrides, forwarded, KEYS, type PolicyOverrides, SESSIONS } from '../support/policy.ts'
 
 /** What goes upstream for an admin's request, as `name: value` lines. */
 function sent(headers: readonly string[], facts: FactsOverrides = {}, policy: PolicyOverrides = {}): string[] {
   const all = ['X-API-Key', KEYS.admin, ...headers]
-  const decision = decide(makeFacts({ target: '/queue', ...facts, headers: all }), makePolicy(policy))
-  if (decision.kind !== 'forward') throw new Error(`not forwarded: ${JSON.stringify(decision)}`)
+  const decision = forwarded({ target: '/queue', ...facts, headers: all }, policy)
   return decision.headers.filter((_, i) => i % 2 === 0).map((name, i) => `${name}: ${decision.headers[2 * i + 1]}`)
 }
 
@@ -100,10 +90,7 @@ describe('Connection', () => {
   })
 
   test('cannot hide a credential from the rules that read it', () => {
-    const decision = decide(
-      makeFacts({ target: '/queue', headers: { Connection: 'X-API-Key', 'X-API-Key': 'wrong' } }),
-      makePolicy(),
-    )
+    const decision = ask({ target: '/queue', headers: { Connection: 'X-API-Key', 'X-API-Key': 'wrong' } })
     expect(decision).toMatchObject({ refusal: { reason: 'unknown-credential' } })
   })
 
@@ -228,23 +215,13 @@ describe('the page', () => {
 test('no secret of ours goes up, by whichever carrier it came', () => {
   const key = KEYS.admin
   const token = SESSIONS.admin.token
-  const decision = decide(
-    makeFacts({
-      target: `/queue?a=1&api_key=${key}&token=${key}`,
-      headers: [
-        ...[
-          'Authorization',
-          `Basic ${Buffer.from(`x:${key}`).toString('base64')}`,
-          'X-API-Key',
-          key,
-          'X_Api_Key',
-          token,
-        ],
-        ...['Sec-WebSocket-Protocol', `comfy-auth.bearer.${Buffer.from(key).toString('base64url')}`],
-        ...Object.entries(cookie(SESSIONS.admin.cookie)).flat(),
-      ],
-    }),
-    makePolicy(),
-  )
+  const decision = ask({
+    target: `/queue?a=1&api_key=${key}&token=${key}`,
+    headers: [
+      ...['Authorization', `Basic ${Buffer.from(`x:${key}`).toString('base64')}`, 'X-API-Key', key, 'X_Api_Key', token],
+      ...['Sec-WebSocket-Protocol', `comfy-auth.bearer.${Buffer.from(key).toString('base64url')}`],
+      ...Object.entries(cookie(SESSIONS.admin.cookie)).flat(),
+    ],
+  })
   expect(decision).toMatchObject({ kind: 'forward', target: '/queue?a=1', headers: ['Host', '127.0.0.1:8188'] })
 })

@@ -1,9 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decide } from '../../src/proxy/decide/decide.ts'
 import type { ResponsePlan } from '../../src/proxy/decide/facts.ts'
 import { responseHeaders } from '../../src/proxy/decide/response-headers.ts'
-import { bearer, KEYS, makeFacts, makePolicy } from '../support/policy.ts'
+import { bearer, forwarded, KEYS } from '../support/policy.ts'
 
 const PLAN: ResponsePlan = {
   private: true,
@@ -125,7 +124,6 @@ describe('a redirect of the upstream', () => {
 
   test('has what the policy says', () => {
     const policy = { basePath: '/comfy', upstreamHost: '10.0.0.9' }
-    const decision = decide(makeFacts({ target: '/comfy/queue', headers: bearer(KEYS.admin) }), makePolicy(policy))
-    expect(decision).toMatchObject({ kind: 'forward', response: policy })
+    expect(forwarded({ target: '/comfy/queue', headers: bearer(KEYS.admin) }, policy).response).toMatchObject(policy)
   })
 })

@@ -1,17 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { decide } from '../../src/proxy/decide/decide.ts'
 import type { ResponsePlan } from '../../src/proxy/decide/facts.ts'
 import { responseHeaders } from '../../src/proxy/decide/response-headers.ts'
-import {
-  bearer,
-  cookie,
-  type FactsOverrides,
-  KEYS,
-  makeFacts,
-  makePolicy,
-  type PolicyOverrides,
-  SESSIONS,
-} from '../support/policy.ts'
+import { ask, bearer, cookie, forwarded, KEYS, SESSIONS } from '../support/policy.ts'
 
 const PLAN: ResponsePlan = {
   private: true,
@@ -213,15 +203,7 @@ test('a 101 keeps its handshake alone', () => {
   expect(back(handshake, {}, 101)).toEqual(['Sec-WebSocket-Accept: x', 'Sec-WebSocket-Extensions: y'])
 })
 
-function ask(facts: FactsOverrides, policy: PolicyOverrides = {}) {
-  return decide(makeFacts(facts), makePolicy(policy))
-}
-
-function plan(facts: FactsOverrides, policy: PolicyOverrides = {}): ResponsePlan {
-  const decision = ask(facts, policy)
-  if (decision.kind !== 'forward') throw new Error(`not forwarded: ${JSON.stringify(decision)}`)
-  return decision.response
-}
+const plan = (...about: Parameters<typeof forwarded>): ResponsePlan => forwarded(...about).response
 
 const admin = { headers: bearer(KEYS.admin) }
 

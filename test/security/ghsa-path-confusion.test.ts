@@ -1,11 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { decide } from '../../src/proxy/decide/decide.ts'
-import { bearer, KEYS, makeFacts, makePolicy } from '../support/policy.ts'
+import { ask, bearer, KEYS } from '../support/policy.ts'
 
 /** The status of the refusal for nobody, and for a viewer; or what became of it. */
 function outcomes(target: string, headers: Record<string, string> = {}) {
   return [headers, { ...headers, ...bearer(KEYS.viewer) }].map((sent) => {
-    const decision = decide(makeFacts({ target, headers: sent }), makePolicy({ exemptPaths: ['/public/*'] }))
+    const decision = ask({ target, headers: sent }, { exemptPaths: ['/public/*'] })
     return decision.kind === 'refuse' ? decision.refusal.status : decision.kind
   })
 }

@@ -1,16 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ROLES, type Role } from '../../src/keys/roles.ts'
-import { decide } from '../../src/proxy/decide/decide.ts'
 import { ROUTE_CASES } from '../support/comfyui-routes.ts'
-import { bearer, KEYS, makeFacts, makePolicy, type PolicyOverrides, SESSIONS, UNKNOWN_KEY } from '../support/policy.ts'
+import { ask, bearer, KEYS, type PolicyOverrides, SESSIONS, UNKNOWN_KEY } from '../support/policy.ts'
 
 const OURS = 'http://127.0.0.1:8189'
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
 /** What becomes of a request: who it is, or the status of its refusal. */
-function outcome(facts: Parameters<typeof makeFacts>[0], overrides: PolicyOverrides = {}): string {
-  const decision = decide(makeFacts(facts), makePolicy(overrides))
+function outcome(facts: Parameters<typeof ask>[0], overrides: PolicyOverrides = {}): string {
+  const decision = ask(facts, overrides)
   if (decision.kind === 'refuse') return String(decision.refusal.status)
   return decision.account.principal?.keyId ?? decision.kind
 }
@@ -49,9 +48,9 @@ describe('carriers', () => {
 
 describe('the client address', () => {
   const trusted = fc.constantFrom('10.0.0.1', '::ffff:10.0.0.1', '10.0.0.1:80', '[::ffff:10.0.0.1]:443')
-  const policy = makePolicy({ isTrustedProxy: (address) => address === '10.0.0.1' })
+  const policy: PolicyOverrides = { isTrustedProxy: (address) => address === '10.0.0.1' }
   const clientOf = (forwarded: string, peer = '10.0.0.1') =>
-    decide(makeFacts({ peer, headers: ['X-Forwarded-For', forwarded] }), policy).account.client
+    ask({ peer, headers: ['X-Forwarded-For', forwarded] }, policy).account.client
 
   test('is the last hop that no trusted proxy is, in whatever spelling, whatever stands before it', () => {
     const v4 = fc.ipV4().filter((address) => address !== '10.0.0.1')

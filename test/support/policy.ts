@@ -1,5 +1,6 @@
 import { digestOf } from '../../src/keys/digest.ts'
 import { makeKey } from '../../src/keys/format.ts'
+import { decide } from '../../src/proxy/decide/decide.ts'
 import type { KnownKey, KnownSession, Policy, RequestFacts } from '../../src/proxy/decide/facts.ts'
 import { readHead } from '../../src/proxy/decide/head.ts'
 
@@ -113,6 +114,18 @@ export function makeFacts(overrides: FactsOverrides = {}): RequestFacts {
     freshClientId: '0123456789abcdef0123456789abcdef',
     ...rest,
   }
+}
+
+/** What is decided on these facts under this policy. */
+export function ask(facts: FactsOverrides, policy: PolicyOverrides = {}) {
+  return decide(makeFacts(facts), makePolicy(policy))
+}
+
+/** The same of what has to go up. */
+export function forwarded(facts: FactsOverrides, policy: PolicyOverrides = {}) {
+  const decision = ask(facts, policy)
+  if (decision.kind !== 'forward') throw new Error(`not forwarded: ${JSON.stringify(decision)}`)
+  return decision
 }
 
 /** Facts and their head, for the rules that take both. */

@@ -1,18 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { preflightHeaders } from '../../../src/proxy/decide/cors.ts'
-import { decide } from '../../../src/proxy/decide/decide.ts'
 import { responseHeaders } from '../../../src/proxy/decide/response-headers.ts'
-import { bearer, type FactsOverrides, KEYS, makeFacts, makePolicy, type PolicyOverrides } from '../../support/policy.ts'
+import { ask, bearer, forwarded, KEYS, makeFacts, makePolicy } from '../../support/policy.ts'
 
-function ask(facts: FactsOverrides, policy: PolicyOverrides = {}) {
-  return decide(makeFacts(facts), makePolicy(policy))
-}
-
-function plan(facts: FactsOverrides, policy: PolicyOverrides = {}) {
-  const decision = ask(facts, policy)
-  if (decision.kind !== 'forward') throw new Error(`not forwarded: ${JSON.stringify(decision)}`)
-  return decision.response
-}
+const plan = (...about: Parameters<typeof forwarded>) => forwarded(...about).response
 
 const admin = { headers: bearer(KEYS.admin) }
 

@@ -1,20 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decide } from '../../../src/proxy/decide/decide.ts'
-import {
-  bearer,
-  cookie,
-  type FactsOverrides,
-  KEYS,
-  makeFacts,
-  makePolicy,
-  type PolicyOverrides,
-  SESSIONS,
-} from '../../support/policy.ts'
-
-function ask(facts: FactsOverrides, policy: PolicyOverrides = {}) {
-  return decide(makeFacts(facts), makePolicy(policy))
-}
+import { ask, bearer, cookie, type FactsOverrides, KEYS, type PolicyOverrides, SESSIONS } from '../../support/policy.ts'
 
 /** The reason of the refusal, or the decision's kind. */
 function outcome(facts: FactsOverrides, policy: PolicyOverrides = {}) {
@@ -132,10 +118,10 @@ test('no request, however odd, makes a decision throw, or pass without a credent
     secure: fc.boolean(),
     upgrade: fc.boolean(),
   })
-  const policy = makePolicy({ exempt: 'minimal', isTrustedProxy: () => true, corsOrigin: '*' })
+  const policy: PolicyOverrides = { exempt: 'minimal', isTrustedProxy: () => true, corsOrigin: '*' }
   fc.assert(
     fc.property(request, (facts) => {
-      expect(decide(makeFacts(facts), policy).kind).toMatch(/refuse|page/)
+      expect(ask(facts, policy).kind).toMatch(/refuse|page/)
     }),
     { numRuns: 2_000 },
   )

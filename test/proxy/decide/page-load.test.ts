@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Role } from '../../../src/keys/roles.ts'
-import { decide } from '../../../src/proxy/decide/decide.ts'
-import { cookie, makeFacts, makePolicy, SESSIONS } from '../../support/policy.ts'
+import { ask, cookie, SESSIONS } from '../../support/policy.ts'
 
 interface PageRequest {
   readonly method: string
@@ -22,7 +21,7 @@ const all = [...recorded.requests, ...recorded.reload_requests, ...recorded.extr
 function refused(role: Role, headersOf: (request: PageRequest) => Record<string, string>): string[] {
   const lines = all.flatMap((request) => {
     const headers = { ...headersOf(request), ...cookie(SESSIONS[role].cookie) }
-    const decision = decide(makeFacts({ method: request.method, target: request.path, headers }), makePolicy())
+    const decision = ask({ method: request.method, target: request.path, headers })
     return decision.kind === 'refuse' ? [`${decision.refusal.reason}: ${request.method} ${request.path}`] : []
   })
   return [...new Set(lines)]

@@ -1,14 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { decide } from '../../../src/proxy/decide/decide.ts'
 import { isRefusal } from '../../../src/proxy/decide/refusal.ts'
 import { isLanding, returnToOf } from '../../../src/proxy/decide/return-to.ts'
 import { parseTarget } from '../../../src/proxy/decide/target.ts'
-import { makeFacts, makePolicy } from '../../support/policy.ts'
+import { ask } from '../../support/policy.ts'
 
 /** Where a login after this page load leads. */
 function returnTo(target: string): string | undefined {
-  const decision = decide(makeFacts({ target, headers: { Accept: 'text/html' } }), makePolicy())
+  const decision = ask({ target, headers: { Accept: 'text/html' } })
   return decision.kind === 'refuse' ? decision.returnTo : undefined
 }
 
