@@ -3,7 +3,8 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { atWork, freePort, type House, hasChromium, logIn, openHouse } from './support.ts'
+import { freePort } from '../support/ports.ts'
+import { atWork, type House, hasChromium, logIn, openHouse } from './support.ts'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const SHOTS = process.env.COMFY_AUTH_SHOTS

@@ -7,6 +7,7 @@ import type { BrowserContext } from 'playwright-core'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { createSim, type Sim } from '../../src/sim/sim.ts'
 import { type Door, openDoor } from '../support/door.ts'
+import { freePort } from '../support/ports.ts'
 import { newPerson, startBrowser } from './chromium.ts'
 import {
   atGraph,
@@ -19,7 +20,7 @@ import {
   watch,
   webRootOf,
 } from './real.ts'
-import { freePort, logIn, storedToken } from './support.ts'
+import { logIn, storedToken } from './support.ts'
 
 /** What was loaded, whatever the page has made of its address since. */
 const LOADED = "performance.getEntriesByType('navigation')[0].name"

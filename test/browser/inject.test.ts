@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { portOf } from '../support/ports.ts'
 import { atWork, type House, hasChromium, logIn, openHouse } from './support.ts'
 
 /** What was sent, as the browser's own network layer has it. */
@@ -24,9 +24,8 @@ describe.skipIf(!hasChromium)('auth_inject.js in Chromium', () => {
       foreignHeaders.push(request.headers)
       response.setHeader('Access-Control-Allow-Origin', '*').end('foreign')
     })
-    await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve))
     // Another host: the browser itself keeps no cookie from another port of the same one.
-    foreignUrl = `http://localhost:${(foreign.address() as AddressInfo).port}/`
+    foreignUrl = `http://localhost:${await portOf(foreign)}/`
     page = await (await house.person()).newPage()
     await page.goto(house.url)
     await logIn(page, house.key)

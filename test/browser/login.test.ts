@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim } from '../../src/sim/sim.ts'
+import { freePort } from '../support/ports.ts'
 import { startBrowser } from './chromium.ts'
-import { atWork, freePort, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
+import { atWork, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
 
 describe.skipIf(!hasChromium)('in Chromium', () => {
   let house: House

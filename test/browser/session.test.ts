@@ -1,7 +1,8 @@
 import type { BrowserContext, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim } from '../../src/sim/sim.ts'
-import { atWork, freePort, type House, hasChromium, INDEX, logIn, openHouse, storedToken } from './support.ts'
+import { freePort } from '../support/ports.ts'
+import { atWork, type House, hasChromium, INDEX, logIn, openHouse, storedToken } from './support.ts'
 
 describe.skipIf(!hasChromium)('a session in Chromium', () => {
   let house: House

@@ -1,6 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
@@ -8,6 +7,7 @@ import { makeKey } from '../../src/keys/format.ts'
 import { openLiveKeys } from '../../src/keys/live.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
 import { createSim, type Sim, type SimFlags } from '../../src/sim/sim.ts'
+import { portOf } from '../support/ports.ts'
 import { newPerson } from './chromium.ts'
 
 export { hasChromium } from './chromium.ts'
@@ -78,14 +78,13 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
       [...links].map(([id, href]) => `<a id="${id}" href="${href.replaceAll('&', '&amp;')}">${id}</a>`).join(),
     )
   })
-  await new Promise<void>((resolve) => foreign.listen(0, '127.0.0.1', resolve))
+  const foreignPort = await portOf(foreign)
   return {
     url: proxy.url,
     key,
     otherKey,
     sim,
-    foreignPage: (links) =>
-      `http://localhost:${(foreign.address() as AddressInfo).port}/?${new URLSearchParams(links)}`,
+    foreignPage: (links) => `http://localhost:${foreignPort}/?${new URLSearchParams(links)}`,
     person: newPerson,
     async close() {
       foreign.close()
@@ -113,13 +112,4 @@ export function storedToken(page: Page): Promise<{ local: string | null; session
     local: localStorage.getItem('comfyui_api_key'),
     session: sessionStorage.getItem('comfyui_api_key'),
   })`)
-}
-
-/** A port that was free a moment ago, for who must be told it before it listens. */
-export async function freePort(): Promise<number> {
-  const server = createTcpServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

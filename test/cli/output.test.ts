@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,6 +8,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { createKey } from '../../src/keys/lifecycle.ts'
 import { createSim } from '../../src/sim/sim.ts'
 import { RUN, startCli, temporaryFolder } from '../support/cli.ts'
+import { freePort } from '../support/ports.ts'
 
 const FULL = 'Error: stdout cannot be written: no space left on the device.'
 
@@ -123,12 +123,3 @@ test('serve goes on with a stdout and a stderr that are full', async () => {
   child.kill('SIGTERM')
   expect(await exit).toEqual([0, null])
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

@@ -1,4 +1,3 @@
-import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { checkServer, probeRole } from '../../src/comfy/check-server.ts'
@@ -6,6 +5,7 @@ import { type ComfyClient, createClient } from '../../src/comfy/client.ts'
 import { parseServerUrl } from '../../src/comfy/server-url.ts'
 import type { ComfyAuthError } from '../../src/errors.ts'
 import { closing } from '../support/closers.ts'
+import { portOf } from '../support/ports.ts'
 import { type Fake, type Route, startFake } from './fake.ts'
 
 const KEY = 'a key of 8 or more'
@@ -141,8 +141,7 @@ describe('no answer', () => {
 
   test('it speaks something else than HTTP', async () => {
     const server = createServer((socket) => socket.end('SSH-2.0-OpenSSH\r\n'))
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-    const client = closing(createClient({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }))
+    const client = closing(createClient({ url: `http://127.0.0.1:${await portOf(server)}` }))
     await expect(client.queue()).rejects.toMatchObject({
       kind: 'unreachable',
       message: expect.stringContaining('not HTTP'),

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { portOf } from '../support/ports.ts'
 
 /** What a test lets the server answer: undefined falls through to 404. */
 export type Route = (request: IncomingMessage, body: string, response: ServerResponse) => unknown
@@ -60,9 +60,9 @@ export async function startFake(
       )
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const port = await portOf(server)
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     requests,
     heads,
     sockets,

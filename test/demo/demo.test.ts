@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, onTestFinished, test } from 'vitest'
 import { runCli, startCli, temporaryFolder } from '../support/cli.ts'
+import { portOf } from '../support/ports.ts'
 
 const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
 const pictures = (folder: string): string[] => readdirSync(folder).filter((name) => name.endsWith('.png'))
@@ -118,10 +119,9 @@ test('Ctrl-C while the picture is made ends it with 0, and leaves nothing behind
 })
 
 test('a port in use, and a folder that cannot be made, are usage errors that leave nothing behind', async () => {
-  const taken = createServer().listen(0, '127.0.0.1')
-  await once(taken, 'listening')
+  const taken = createServer()
   onTestFinished(() => void taken.close())
-  const { port } = taken.address() as { port: number }
+  const port = await portOf(taken)
   for (const args of [
     ['--port', String(port)],
     ['--output', '/dev/null/x'],

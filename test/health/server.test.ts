@@ -1,12 +1,12 @@
-import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
+import { createServer as createTcpServer, type Socket } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { collect, isLocal } from '../../src/health/collect.ts'
 import { probeServer } from '../../src/health/server.ts'
 import { createSim, type SimOptions } from '../../src/sim/sim.ts'
 import { fakeMachine } from '../gpu/fake-machine.ts'
 import { closing } from '../support/closers.ts'
+import { portOf } from '../support/ports.ts'
 
 async function sim(options: SimOptions = {}) {
   return closing(await createSim({ indexHtml: '', ...options }))
@@ -18,9 +18,7 @@ async function http(listener: RequestListener): Promise<string> {
     server.closeAllConnections()
     server.close()
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return `http://127.0.0.1:${await portOf(server)}`
 }
 
 /** Our proxy as a client sees it: /health for all, the rest for who holds the key. */
@@ -148,14 +146,13 @@ describe('a server that is not there', () => {
   test('one that takes the connection and never answers is critical by its deadline', async () => {
     const sockets: Socket[] = []
     const server = createTcpServer((socket) => sockets.push(socket.on('error', () => {})))
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
+    const port = await portOf(server)
     onTestFinished(() => {
       for (const socket of sockets) socket.destroy()
       server.close()
     })
     const start = performance.now()
-    const report = await probe(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, undefined, 300)
+    const report = await probe(`http://127.0.0.1:${port}`, undefined, 300)
     expect(performance.now() - start).toBeLessThan(2_500)
     expect(report).toMatchObject({ state: 'critical', message: 'no answer within 0.3 s' })
   })

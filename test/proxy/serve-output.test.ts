@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { createSim, type Sim } from '../../src/sim/sim.ts'
 import { RUN, startCli, temporaryFolder } from '../support/cli.ts'
+import { freePort } from '../support/ports.ts'
 
 const KEY = 'a-key-of-the-guide-kind'
 
@@ -37,15 +37,6 @@ async function startUnread(args: readonly string[]) {
 }
 
 const status = async (url: string, key = KEY) => (await fetch(url, { headers: { 'x-api-key': key } })).status
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 test('a log on a stdout that nobody reads holds up no request and no ending', async () => {
   const { child, url, ended } = await startUnread(['--audit-log', '-', '--access-log', '-'])

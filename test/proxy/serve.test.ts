@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { createSim, type Sim } from '../../src/sim/sim.ts'
+import { freePort } from '../support/ports.ts'
 
 const KEY = 'a-key-of-the-guide-kind'
 const RUN = resolve('bin/run.js')
@@ -122,11 +123,7 @@ describe('starts', () => {
   })
 
   test('before an upstream that is down, and serves as soon as it comes', async () => {
-    const late = createServer().listen(0, '127.0.0.1')
-    await once(late, 'listening')
-    const { port } = late.address() as { port: number }
-    late.close()
-    await once(late, 'close')
+    const port = await freePort()
     const run = serve([
       'serve',
       '--port',

@@ -1,12 +1,11 @@
-import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { createClient } from '../../src/comfy/client.ts'
 import { comfyServer } from '../../src/queue/comfy-server.ts'
 import type { Job } from '../../src/queue/job.ts'
 import type { Server } from '../../src/queue/server.ts'
+import { portOf } from '../support/ports.ts'
 import { newJob } from './new-job.ts'
 
 const job: Job = {
@@ -31,12 +30,11 @@ async function sendTo(answer: (response: ServerResponse) => void) {
     keys.push(request.headers['idempotency-key'])
     answer(response)
   })
-  await new Promise<void>((done) => http.listen(0, '127.0.0.1', done))
   onTestFinished(() => {
     http.closeAllConnections()
     http.close()
   })
-  const sent = await serverAt(`http://127.0.0.1:${(http.address() as AddressInfo).port}`).send(job)
+  const sent = await serverAt(`http://127.0.0.1:${await portOf(http)}`).send(job)
   return { sent, bodies, keys }
 }
 
@@ -114,10 +112,9 @@ describe('what an answer means', () => {
   })
 
   test('a TLS handshake that fails sent nothing', async () => {
-    const plain = createServer().listen(0, '127.0.0.1')
-    await once(plain, 'listening')
+    const plain = createServer()
     onTestFinished(() => void plain.close())
-    const { port } = plain.address() as AddressInfo
+    const port = await portOf(plain)
     expect((await serverAt(`https://127.0.0.1:${port}`).send(job)).kind).toBe('not-sent')
   })
 })

@@ -1,7 +1,6 @@
-import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { json } from 'node:stream/consumers'
+import { portOf } from '../support/ports.ts'
 
 export interface FakeComfy {
   readonly url: string
@@ -49,10 +48,9 @@ export async function fakeComfy(onPrompt: OnPrompt = (_id, _response, take) => t
       send(response, 200, { queue_running: [], queue_pending: [] })
     } else send(response, 404, {})
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
+  const port = await portOf(server)
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://127.0.0.1:${port}`,
     accepted,
     restart: () => looks.clear(),
     close: async () => {

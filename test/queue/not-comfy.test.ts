@@ -1,11 +1,10 @@
-import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { openStore } from '../../src/queue/store.ts'
 import { runCli, temporaryFolder } from '../support/cli.ts'
 import { closing } from '../support/closers.ts'
+import { portOf } from '../support/ports.ts'
 import { fakeComfy } from './fake-comfy.ts'
 import { newJob } from './new-job.ts'
 
@@ -15,13 +14,12 @@ async function stranger(answer: (response: ServerResponse) => void) {
   const http = createServer((request, response) => {
     methods.push(request.method!)
     answer(response)
-  }).listen(0, '127.0.0.1')
-  await once(http, 'listening')
+  })
   onTestFinished(() => {
     http.closeAllConnections()
     http.close()
   })
-  return { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`, methods }
+  return { url: `http://127.0.0.1:${await portOf(http)}`, methods }
 }
 
 async function queue() {

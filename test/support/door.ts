@@ -1,8 +1,6 @@
-import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { request as httpsRequest } from 'node:https'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createKey } from '../../src/keys/lifecycle.ts'
@@ -11,6 +9,7 @@ import { ROLES, type Role } from '../../src/keys/roles.ts'
 import type { ProxyOptions } from '../../src/proxy/options.ts'
 import { createProxy, type Proxy as RunningProxy } from '../../src/proxy/proxy.ts'
 import { createSim, type Sim, type SimOptions } from '../../src/sim/sim.ts'
+import { freePort } from './ports.ts'
 import { knowSecret, listen } from './secrets.ts'
 
 /** The proxy before a simulated ComfyUI, with a key of each role: what a security test knocks at. */
@@ -96,14 +95,6 @@ export async function openDoor(
       await rm(home, { recursive: true, force: true })
     },
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await once(server.listen(0, '127.0.0.1'), 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  return port
 }
 
 function request(

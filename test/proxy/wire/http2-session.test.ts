@@ -1,12 +1,12 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ClientResponse } from '../../../src/proxy/wire/client.ts'
 import { createHttp2, type Http2Door } from '../../../src/proxy/wire/http2.ts'
 import { divertHttp2, secureContext } from '../../../src/proxy/wire/tls.ts'
 import { UNREAD_BYTES, Unread } from '../../../src/proxy/wire/unread.ts'
 import { END_STREAM, FRAME, raw2, testCertificate } from '../../support/http2.ts'
+import { portOf } from '../../support/ports.ts'
 import { sendGet } from './h2spec/row.ts'
 
 let server: Server
@@ -25,9 +25,7 @@ beforeEach(async () => {
   const pem = testCertificate()
   server = createServer({ ...secureContext({ cert: pem, key: pem }), ALPNProtocols: ['h2'] })
   divertHttp2(server, door.accept)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  port = (server.address() as AddressInfo).port
+  port = await portOf(server)
 })
 
 afterEach(async () => {

@@ -1,9 +1,8 @@
-import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { certificateFiles } from '../../support/certificate.ts'
 import { closing } from '../../support/closers.ts'
+import { freePort } from '../../support/ports.ts'
 import { exchange, startProxy } from './support.ts'
 
 let sim: Sim
@@ -60,13 +59,3 @@ describe('--tls-redirect-port', () => {
     expect(await ask('GET', 'evil.example')).toEqual([400, undefined])
   })
 })
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}

@@ -1,14 +1,14 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { RELAY_LIMITS, type Relay, type RelayEnd, type RelayLimits, Relays } from '../../../src/proxy/wire/relay.ts'
 import { closers } from '../../support/closers.ts'
+import { portOf } from '../../support/ports.ts'
 
 /** Two ends of one TCP connection: what a server accepted, and who dialled it. */
 async function pair(): Promise<[Socket, Socket]> {
-  const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const dialled = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true })
+  const server = createServer({ allowHalfOpen: true })
+  const dialled = connect({ port: await portOf(server), host: '127.0.0.1', allowHalfOpen: true })
   const [accepted] = (await once(server, 'connection')) as [Socket]
   server.close()
   for (const socket of [accepted, dialled]) {

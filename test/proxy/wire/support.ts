@@ -1,11 +1,12 @@
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { type Digest, digestOf } from '../../../src/keys/digest.ts'
 import type { LiveKey, LiveKeys } from '../../../src/keys/live.ts'
 import type { Role } from '../../../src/keys/roles.ts'
 import type { ProxyOptions } from '../../../src/proxy/options.ts'
 import { createProxy } from '../../../src/proxy/proxy.ts'
 import { closing } from '../../support/closers.ts'
+import { portOf } from '../../support/ports.ts'
 import { knowSecret, listen } from '../../support/secrets.ts'
 
 export const ADMIN = 'admin-key-of-the-tests'
@@ -108,9 +109,7 @@ export async function rawUpstream(answer: (request: RawRequest) => void = () => 
       for (const wake of waiting.splice(0)) wake()
     })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const port = await portOf(server)
   return {
     url: `http://127.0.0.1:${port}`,
     port,

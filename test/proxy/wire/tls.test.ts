@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:https'
-import { type AddressInfo, connect as connectTcp } from 'node:net'
+import { connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -12,6 +12,7 @@ import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { temporaryFolder } from '../../support/cli.ts'
 import { closers, closing } from '../../support/closers.ts'
 import { client2, testCertificate } from '../../support/http2.ts'
+import { portOf } from '../../support/ports.ts'
 import { ADMIN, exchange, get, startProxy } from './support.ts'
 
 let sim: Sim
@@ -260,13 +261,11 @@ describe('an https upstream', () => {
       socket.on('error', () => {})
       socket.end(`HTTP/1.1 418 Teapot\r\nX-Host: ${incoming.headers.host}\r\nContent-Length: 0\r\n\r\n`)
     })
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
     closers.push(() => {
       server.close()
       server.closeAllConnections()
     })
-    return (server.address() as AddressInfo).port
+    return portOf(server)
   }
 
   const headers = { Authorization: `Bearer ${ADMIN}` }
