@@ -1,19 +1,17 @@
-import { once } from 'node:events'
 import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startCli } from '../support/cli.ts'
+import { type Followed, follow } from '../support/follow.ts'
 
 export const KEY = 'a key of the tests of faults, long enough'
 
 /** A serve of the built command line: its process is what these tests look at. */
-export interface Served {
+export interface Served extends Followed {
   readonly port: number
   readonly pid: number
   readonly home: string
   readonly auditLog: string
-  output(): string
-  says(pattern: RegExp): Promise<string>
   /** Open file descriptors, as the kernel counts them. */
   fds(): number
   /** Resident memory, in MiB. */
@@ -21,8 +19,6 @@ export interface Served {
   /** Resolves once no more than `most` descriptors are open; what is left open fails the test by its time. */
   fdsWithin(most: number): Promise<void>
   kill(signal: NodeJS.Signals): void
-  /** Resolves with its exit code, or the signal's name. */
-  ended(): Promise<number | string>
   close(): Promise<void>
 }
 
@@ -52,51 +48,25 @@ export async function serve(
   const all = ['serve', '--port', '0', '--upstream', upstream, '--api-key-file', keyFile, '--audit-log', auditLog]
   if (uid !== undefined) for (const path of [home, keyFile]) chownSync(path, uid, uid)
   const child = startCli([...all, ...args], { home, under, ...(uid !== undefined && { uid }) })
-  let output = ''
-  let end: number | string | undefined
-  const waiting = new Set<() => void>()
-  const wake = () => {
-    for (const one of waiting) one()
-    waiting.clear()
-  }
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      output += text
-      wake()
-    })
-  }
-  const closed = once(child, 'close').then(([code, signal]) => {
-    end = (code as number | null) ?? (signal as string)
-    wake()
-    return end
-  })
-  const says = async (pattern: RegExp) => {
-    while (!pattern.test(output)) {
-      if (end !== undefined) throw new Error(`serve ended with ${end}: ${output}`)
-      await new Promise<void>((resolve) => waiting.add(resolve))
-    }
-    return output
-  }
-  await says(/Keys: .*\n/)
+  const followed = follow(child)
+  const greeting = await followed.says(/Keys: .*\n/)
   const pid = child.pid!
   const fds = () => readdirSync(`/proc/${pid}/fd`).length
   return {
-    port: Number(/:(\d+)\/auth_login/.exec(output)![1]),
+    ...followed,
+    port: Number(/:(\d+)\/auth_login/.exec(greeting)![1]),
     pid,
     home,
     auditLog,
-    output: () => output,
-    says,
     fds,
     rssMb: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024,
     async fdsWithin(most) {
       while (fds() > most) await new Promise((resolve) => setTimeout(resolve, 5))
     },
     kill: (signal) => void child.kill(signal),
-    ended: () => closed,
     async close() {
       child.kill('SIGKILL')
-      await closed
+      await followed.ended()
       chmodSync(home, 0o700)
       rmSync(home, { recursive: true, force: true })
     },

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { connect } from 'node:tls'
 import { expect, onTestFinished, test } from 'vitest'
 import { runCli, startCli, temporaryFolder } from '../support/cli.ts'
+import { follow } from '../support/follow.ts'
 import { testCertificate } from '../support/http2.ts'
 
 /** Nothing listens there: serve waits for it. */
@@ -16,10 +17,9 @@ async function serving(args: readonly string[], home: string) {
     env: { COMFYUI_API_KEY: 'a-key-of-this-test' },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (output += chunk))
-  await expect.poll(() => output, { timeout: 10_000 }).toMatch(/Keys: .*\n/)
-  return { child, port: Number(/https:\/\/127\.0\.0\.1:(\d+)\/auth_login/.exec(output)?.[1]), output: () => output }
+  const { says, output } = follow(child)
+  const [, port] = /https:\/\/127\.0\.0\.1:(\d+)\/auth_login/.exec(await says(/Keys: .*\n/))!
+  return { child, port: Number(port), output }
 }
 
 async function shown(port: number): Promise<string> {

@@ -1,86 +1,37 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { createSim, type Sim } from '../../src/sim/sim.ts'
+import { startCli, temporaryFolder } from '../support/cli.ts'
+import { closers } from '../support/closers.ts'
+import { follow } from '../support/follow.ts'
 import { freePort } from '../support/ports.ts'
 
 const KEY = 'a-key-of-the-guide-kind'
-const RUN = resolve('bin/run.js')
 
 let sim: Sim
-let home: string
-const running: ChildProcess[] = []
 
 beforeAll(async () => {
   sim = await createSim()
-  home = mkdtempSync(join(tmpdir(), 'comfy-auth-serve-'))
 })
 
-afterAll(async () => {
-  await sim.close()
-  rmSync(home, { recursive: true, force: true })
-})
+afterAll(() => sim.close())
 
-afterEach(async () => {
-  for (const child of running.splice(0)) {
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGKILL')
-      await once(child, 'exit')
-    }
-  }
-})
-
-interface Run {
-  readonly child: ChildProcess
-  output(): string
-  /** The whole output once it fits. */
-  says(pattern: RegExp): Promise<string>
-  exit(): Promise<number | null>
-}
-
-function serve(args: readonly string[], env: Record<string, string> = {}): Run {
-  const own = mkdtempSync(join(home, 'home-'))
-  const child = spawn(process.execPath, [RUN, ...args], {
-    env: { PATH: process.env.PATH!, HOME: own, COMFY_AUTH_HOME: own, NO_COLOR: '1', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+function serve(args: readonly string[], env: Record<string, string> = {}) {
+  const child = startCli(args, { env })
+  const followed = follow(child)
+  closers.push(() => {
+    child.kill('SIGKILL')
+    return followed.ended()
   })
-  running.push(child)
-  let output = ''
-  const waiting: (() => void)[] = []
-  const wake = () => {
-    for (const one of waiting.splice(0)) one()
-  }
-  for (const stream of [child.stdout!, child.stderr!]) {
-    stream.on('data', (chunk) => {
-      output += chunk
-      wake()
-    })
-  }
-  const closed = once(child, 'close').then(([code]) => {
-    wake()
-    return code as number | null
-  })
-  return {
-    child,
-    output: () => output,
-    async says(pattern) {
-      while (!pattern.test(output)) {
-        if (child.exitCode !== null || child.signalCode !== null) throw new Error(`it ended: ${output}`)
-        await new Promise<void>((wakeUp) => waiting.push(wakeUp))
-      }
-      return output
-    },
-    exit: () => closed,
-  }
+  return { ...followed, child }
 }
 
 /** Starts serve on a free port, and waits until it stands. */
-async function started(args: readonly string[], env: Record<string, string> = {}): Promise<Run & { url: string }> {
+async function started(args: readonly string[], env: Record<string, string> = {}) {
   const upstream = args.includes('--upstream') ? [] : ['--upstream', sim.url]
   const run = serve(['serve', '--port', '0', ...upstream, ...args], env)
   const output = await run.says(/Keys: .*|Open to everyone.*/)
@@ -88,7 +39,7 @@ async function started(args: readonly string[], env: Record<string, string> = {}
 }
 
 function keyFile(...keys: string[]): string {
-  const path = join(mkdtempSync(join(home, 'keys-')), 'api_key.txt')
+  const path = join(temporaryFolder(), 'api_key.txt')
   writeFileSync(path, `# keys\n${keys.join('\n')}\n`, { mode: 0o600 })
   return path
 }
@@ -108,7 +59,7 @@ describe('starts', () => {
   })
 
   test('with keys of every source together', async () => {
-    const credentials = mkdtempSync(join(home, 'credentials-'))
+    const credentials = temporaryFolder()
     writeFileSync(join(credentials, 'api_key'), 'key-of-systemd\n', { mode: 0o600 })
     const { url, output } = await started(['--api-key', 'key-of-the-flag'], {
       COMFYUI_API_KEY: 'key-of-the-environment',
@@ -167,7 +118,7 @@ describe('starts', () => {
     const line = output.split('\n').find((text) => text.startsWith('{'))!
     expect(JSON.parse(line)).toMatchObject({ schema: 1, event: 'listening', keys: 1, upstream: { state: 'comfyui' } })
     run.child.kill('SIGTERM')
-    expect(await run.exit()).toBe(0)
+    expect(await run.ended()).toBe(0)
     expect(run.output()).toContain('{"schema":1,"event":"stopped"}')
   })
 
@@ -207,7 +158,7 @@ describe('refuses to start, with exit 2 and what to do', () => {
     test(name, async () => {
       const file = keyFile(KEY)
       const run = serve(['serve', '--port', '0', ...args.map((word) => (word === 'FILE' ? file : word))])
-      expect(await run.exit()).toBe(2)
+      expect(await run.ended()).toBe(2)
       expect(run.output()).toMatch(message)
       expect(run.output()).not.toMatch(/secret|\n {4}at /)
     })
@@ -223,7 +174,7 @@ describe('refuses to start, with exit 2 and what to do', () => {
       '--api-key-file',
       keyFile(KEY),
     ])
-    expect(await run.exit()).toBe(2)
+    expect(await run.ended()).toBe(2)
     expect(run.output()).toMatch(new RegExp(`Port ${sim.port} is in use[\\s\\S]*--port`))
   })
 })
@@ -250,7 +201,7 @@ describe('while it runs', () => {
   })
 
   test('a SIGHUP before it stands is remembered: a log that logrotate moved away meanwhile is left', async () => {
-    const log = join(mkdtempSync(join(home, 'log-')), 'audit.jsonl')
+    const log = join(temporaryFolder(), 'audit.jsonl')
     const moved = `
       import fs from 'node:fs'
       import { syncBuiltinESMExports } from 'node:module'
@@ -274,13 +225,13 @@ describe('while it runs', () => {
   })
 
   test('the audit log names who did what, and holds no key', async () => {
-    const log = join(home, 'audit.jsonl')
-    const { url, child, exit } = await started(['--api-key-file', keyFile(KEY), '--audit-log', log])
+    const log = join(temporaryFolder(), 'audit.jsonl')
+    const { url, child, ended } = await started(['--api-key-file', keyFile(KEY), '--audit-log', log])
     await status(`${url}/queue?api_key=wrong-key-here`)
     await fetch(`${url}/settings/x`, { method: 'POST', headers: { 'x-api-key': KEY }, body: '1' })
     await status(`${url}/queue`, KEY)
     child.kill('SIGTERM')
-    expect(await exit()).toBe(0)
+    expect(await ended()).toBe(0)
     const lines = readFileSync(log, 'utf8')
       .trim()
       .split('\n')
@@ -300,7 +251,7 @@ describe('while it runs', () => {
   })
 
   test('the access log has the reads too, in a file of its own or in the same by another name', async () => {
-    const folder = mkdtempSync(join(home, 'logs-'))
+    const folder = temporaryFolder()
     symlinkSync(folder, join(folder, 'here'))
     const audited = join(folder, 'audit.jsonl')
     const linesOf = (path: string) =>
@@ -313,11 +264,11 @@ describe('while it runs', () => {
       [join(folder, 'here', 'audit.jsonl'), ['POST', 'GET', 'POST'], ['POST', 'GET', 'POST']],
     ] as const) {
       const logs = ['--audit-log', audited, '--access-log', asked]
-      const { url, child, exit } = await started(['--api-key-file', keyFile(KEY), ...logs])
+      const { url, child, ended } = await started(['--api-key-file', keyFile(KEY), ...logs])
       await status(`${url}/queue`, KEY)
       await fetch(`${url}/settings/x`, { method: 'POST', headers: { 'x-api-key': KEY }, body: '1' })
       child.kill('SIGTERM')
-      expect(await exit()).toBe(0)
+      expect(await ended()).toBe(0)
       expect(linesOf(asked).map(({ method }) => method)).toEqual(shown)
       expect(linesOf(audited).map(({ method }) => method)).toEqual(also)
     }
@@ -327,7 +278,7 @@ describe('while it runs', () => {
 describe('stops', () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     test(`on ${signal}: sockets get 1001, a running answer finishes, exit 0`, async () => {
-      const { url, child, exit } = await started(['--api-key-file', keyFile(KEY)])
+      const { url, child, ended } = await started(['--api-key-file', keyFile(KEY)])
       const socket = new WebSocket(`${url.replace('http', 'ws')}/ws`, { headers: { 'x-api-key': KEY } })
       await once(socket, 'open')
       const close = once(socket, 'close')
@@ -339,7 +290,7 @@ describe('stops', () => {
       child.kill(signal)
       expect((await close)[0]).toBe(1001)
       expect(await answer).toBe(200)
-      expect(await exit()).toBe(0)
+      expect(await ended()).toBe(0)
       sim.setFaults({})
     })
   }
