@@ -106,17 +106,14 @@ describe.skipIf(!hasChromium)('accessibility, by axe-core', () => {
   ]
 
   test('it would be seen', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     await page.setContent('<html lang="en"><title>x</title><main><h1>x</h1><img src="x"><input></main></html>')
     const found = await violations(page)
     expect(found.map((line) => line.split(':', 1)[0])).toEqual(['image-alt', 'label'])
-    await person.close()
   })
 
   test.each(STATES)('%s: no violation, in light and dark, on desktop and phone', async (name, go) => {
-    const person = await house.person({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' })
-    const page = await person.newPage()
+    const { page } = await house.visit({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' })
     await go(page)
     for (const colorScheme of ['light', 'dark'] as const) {
       for (const [screen, width, height] of [
@@ -129,6 +126,5 @@ describe.skipIf(!hasChromium)('accessibility, by axe-core', () => {
         if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}-${colorScheme}-${screen}.png`) })
       }
     }
-    await person.close()
   })
 })

@@ -1,5 +1,5 @@
 import type { BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { atWork, type House, hasChromium, logIn, openHouse } from './support.ts'
 
 describe.skipIf(!hasChromium)('the clientId that ComfyUI’s page keeps in a tab', () => {
@@ -11,15 +11,13 @@ describe.skipIf(!hasChromium)('the clientId that ComfyUI’s page keeps in a tab
   })
   afterAll(() => house?.close())
   beforeEach(async () => {
-    person = await house.person()
-    page = await person.newPage()
+    ;({ person, page } = await house.visit())
     await page.goto(house.url)
     await logIn(page, house.key)
     await atWork(page)
     // As ComfyUI's page has it, in both places.
     await page.evaluate('window.name = sessionStorage.clientId')
   })
-  afterEach(() => person.close())
 
   const clientId = (of: Page) => of.evaluate('sessionStorage.clientId') as Promise<string>
   const name = (of: Page) => of.evaluate('window.name') as Promise<string>

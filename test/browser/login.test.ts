@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim } from '../../src/sim/sim.ts'
+import { closing } from '../support/closers.ts'
 import { freePort } from '../support/ports.ts'
 import { startBrowser } from './chromium.ts'
 import { atWork, type House, hasChromium, logIn, openHouse, storedToken } from './support.ts'
@@ -15,8 +16,7 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
   afterAll(() => house?.close())
 
   test('a deep link shows the login in place and leads back to itself, fragment and all', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     const answer = await page.goto(`${house.url}/?workflow=a%20b#node-7`)
     expect(answer?.status()).toBe(401)
     await logIn(page, 'not-the-key')
@@ -28,12 +28,10 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await page.reload()
     await atWork(page)
     expect(await page.evaluate("fetch('/api/queue').then(({ status }) => status)")).toBe(200)
-    await person.close()
   })
 
   test('no message of the console but the refusals themselves, and the CSP stops nothing', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     const messages: string[] = []
     page.on('console', (message) => messages.push(message.text()))
     page.on('pageerror', (error) => messages.push(error.message))
@@ -41,12 +39,10 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await logIn(page, house.key)
     await atWork(page)
     expect(messages.filter((text) => !text.includes('the server responded with a status of 401'))).toEqual([])
-    await person.close()
   })
 
   test('the key can be shown and hidden, and everything is reached by keyboard in order', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     await page.goto(house.url)
     const field = page.getByLabel('API key')
     await field.fill('abc')
@@ -61,12 +57,10 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
       await page.keyboard.press('Tab')
     }
     expect(order).toEqual(['api_key', 'show', 'remember', 'go'])
-    await person.close()
   })
 
   test('a server that is away is told of, and the key that was typed stays in hand', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { person, page } = await house.visit()
     await page.goto(house.url)
     await person.setOffline(true)
     await page.getByLabel('API key').fill(house.key)
@@ -76,13 +70,11 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await person.setOffline(false)
     await page.keyboard.press('Enter')
     await atWork(page)
-    await person.close()
   })
 
   test('without Remember me cookie and token end with the browser, with it they stay', async () => {
     for (const remember of [false, true]) {
-      const person = await house.person()
-      const page = await person.newPage()
+      const { person, page } = await house.visit()
       await page.goto(house.url)
       await logIn(page, house.key, { remember })
       await atWork(page)
@@ -92,25 +84,21 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
       const [cookie] = await person.cookies()
       expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict', path: '/' })
       expect(cookie!.expires === -1).toBe(!remember)
-      await person.close()
     }
   })
 
   test('without JavaScript the form logs in, says what is wrong, and returns', async () => {
-    const person = await house.person({ javaScriptEnabled: false })
-    const page = await person.newPage()
+    const { page } = await house.visit({ javaScriptEnabled: false })
     await page.goto(`${house.url}/?x=1`)
     await logIn(page, 'not-the-key')
     expect(await page.getByRole('alert').textContent()).toMatch(/^This key was not accepted/)
     await logIn(page, house.key)
     await page.waitForURL(`${house.url}/?x=1`)
     expect(await page.getByRole('heading').textContent()).toBe('graph')
-    await person.close()
   })
 
   test('a link from another site finds the session, although its cookie is Strict', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     await page.goto(house.url)
     await logIn(page, house.key)
     await atWork(page)
@@ -118,36 +106,30 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await page.click('#link')
     await atWork(page)
     expect(page.url()).toBe(`${house.url}/?from=chat`)
-    await person.close()
   })
 
   test('a key in a typed address becomes a session and leaves the address', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     await page.goto(`${house.url}/?api_key=${house.key}&x=1`)
     await atWork(page)
     expect(page.url()).toBe(`${house.url}/?x=1`)
     expect((await storedToken(page)).session).toMatch(/^comfyt_/)
     await page.goBack()
     expect(page.url()).not.toContain(house.key)
-    await person.close()
   })
 
   test('a key in a link from another site logs in only who says so', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { person, page } = await house.visit()
     await page.goto(house.foreignPage({ link: `${house.url}/?api_key=${house.key}` }))
     await page.click('#link')
     await page.getByText('brought a key along').waitFor()
     expect(await person.cookies()).toEqual([])
     await page.getByRole('button', { name: 'Log in' }).click()
     await atWork(page)
-    await person.close()
   })
 
   test('a wrong key leaves the address and the history, before the login and beside a session', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { page } = await house.visit()
     await page.goto(`${house.url}/?x=a%20b&api_key=not-the-key&y#node-7`)
     await page.getByLabel('API key').waitFor()
     expect(page.url()).toBe(`${house.url}/?x=a%20b&y#node-7`)
@@ -163,12 +145,10 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await page.goto(`${house.url}/auth_login.html?api_key=not-the-key&notice=logged-out`)
     await page.getByLabel('API key').waitFor()
     expect(page.url()).toBe(`${house.url}/auth_login.html?notice=logged-out`)
-    await person.close()
   })
 
   test('a key typed beside a session of another key takes its place once that is said, and leaves the address', async () => {
-    const person = await house.person()
-    const before = await person.newPage()
+    const { person, page: before } = await house.visit()
     await before.goto(`${house.url}/?api_key=${house.otherKey}`)
     await atWork(before)
     const [old] = await person.cookies()
@@ -186,27 +166,23 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     await page.click('#link')
     await page.getByText('brought a key along').waitFor()
     expect((await person.cookies())[0]!.value).toBe(fresh!.value)
-    await person.close()
   })
 
   test.each([
     [844, 390],
     [640, 320],
   ])('on a phone held wide (%i x %i) the page is laid out as wide as the phone', async (width, height) => {
-    const person = await house.person({ viewport: { width, height }, isMobile: true, hasTouch: true })
-    const page = await person.newPage()
+    const { page } = await house.visit({ viewport: { width, height }, isMobile: true, hasTouch: true })
     await page.goto(house.url)
     expect(await page.evaluate('[innerWidth, document.documentElement.scrollWidth, visualViewport.scale]')).toEqual([
       width,
       width,
       1,
     ])
-    await person.close()
   })
 
   test('on a phone nothing is cut off, and the field is large enough to be tapped', async () => {
-    const person = await house.person({ viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true })
-    const page = await person.newPage()
+    const { page } = await house.visit({ viewport: { width: 320, height: 568 }, isMobile: true, hasTouch: true })
     await page.goto(house.url)
     expect(await page.evaluate('document.documentElement.scrollWidth <= innerWidth')).toBe(true)
     const card = await page.locator('.node').boundingBox()
@@ -215,7 +191,6 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
       const box = await page.getByRole('button', { name }).boundingBox()
       expect(Math.min(box!.width, box!.height)).toBeGreaterThanOrEqual(24)
     }
-    await person.close()
   })
 
   test('Remember me outlives the browser, and without it the next browser asks again', async () => {
@@ -240,8 +215,7 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
 
   // Last, as it makes this address wait.
   test('ten wrong keys: the page says how long to wait, and a right key is let in all the same', async () => {
-    const person = await house.person()
-    const page = await person.newPage()
+    const { person, page } = await house.visit()
     await page.goto(house.url)
     for (let i = 0; i < 11; i++) {
       await logIn(page, `guess ${i}`)
@@ -261,25 +235,18 @@ describe.skipIf(!hasChromium)('in Chromium', () => {
     expect(await fresh.locator('.go').isEnabled()).toBe(true)
     await logIn(fresh, house.key)
     await Promise.all([atWork(fresh), atWork(page)])
-    await person.close()
   })
 
   test('while ComfyUI starts the page waits, and goes on by itself once it is there', async () => {
     const port = await freePort()
-    const early = await openHouse({ upstream: `http://127.0.0.1:${port}` })
-    try {
-      const person = await early.person()
-      const page = await person.newPage()
-      await page.goto(`${early.url}/?x=1`)
-      await logIn(page, early.key)
-      await page.getByRole('heading', { name: 'ComfyUI is starting' }).waitFor()
-      const sim = await createSim({ port, indexHtml: '<h1>graph</h1>' })
-      await page.getByRole('heading', { name: 'graph' }).waitFor()
-      expect(page.url()).toBe(`${early.url}/?x=1`)
-      await person.close()
-      await sim.close()
-    } finally {
-      await early.close()
-    }
+    const early = closing(await openHouse({ upstream: `http://127.0.0.1:${port}` }))
+    const { page } = await early.visit()
+    await page.goto(`${early.url}/?x=1`)
+    await logIn(page, early.key)
+    await page.getByRole('heading', { name: 'ComfyUI is starting' }).waitFor()
+    const sim = await createSim({ port, indexHtml: '<h1>graph</h1>' })
+    await page.getByRole('heading', { name: 'graph' }).waitFor()
+    expect(page.url()).toBe(`${early.url}/?x=1`)
+    await sim.close()
   })
 })

@@ -1,6 +1,7 @@
 import type { BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim } from '../../src/sim/sim.ts'
+import { closing } from '../support/closers.ts'
 import { freePort } from '../support/ports.ts'
 import { atWork, type House, hasChromium, INDEX, logIn, openHouse, storedToken } from './support.ts'
 
@@ -13,11 +14,9 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
   })
   afterAll(() => house?.close())
   beforeEach(async () => {
-    person = await house.person()
-    page = await person.newPage()
+    ;({ person, page } = await house.visit())
     await page.goto(house.url)
   })
-  afterEach(() => person.close())
 
   const queue = (of: Page) => of.evaluate("fetch('/api/queue').then(({ status }) => status)")
   const atLogin = (of: Page) => of.getByLabel('API key').waitFor()
@@ -216,35 +215,30 @@ describe.skipIf(!hasChromium)('a session in Chromium', () => {
 
 describe.skipIf(!hasChromium)('serve’s switches in Chromium', () => {
   test('over plain HTTP under a name, where browsers do not say who sent them, ?logout=true asks all but our own page', async () => {
-    const house = await openHouse({ allowHosts: ['comfy.test'] })
-    try {
-      const person = await house.person()
-      const page = await person.newPage()
-      const url = house.url.replace('127.0.0.1', 'comfy.test')
-      const out = `${url}/auth_login.html?logout=true`
-      const asks = () => page.getByRole('heading', { name: 'Log out of ComfyUI?' }).waitFor()
-      await page.goto(url)
-      await logIn(page, house.key)
-      await atWork(page)
-      for (const policy of ['no-referrer', 'unsafe-url']) {
-        await page.goto(house.foreignPage({ link: out }))
-        await page.evaluate(`document.querySelector('#link').referrerPolicy = '${policy}'`)
-        await page.click('#link')
-        await asks()
-        await page.getByRole('link', { name: 'Stay logged in' }).click()
-        await atWork(page)
-      }
-      await page.goto(out) // typed: one click more
+    const house = closing(await openHouse({ allowHosts: ['comfy.test'] }))
+    const { page } = await house.visit()
+    const url = house.url.replace('127.0.0.1', 'comfy.test')
+    const out = `${url}/auth_login.html?logout=true`
+    const asks = () => page.getByRole('heading', { name: 'Log out of ComfyUI?' }).waitFor()
+    await page.goto(url)
+    await logIn(page, house.key)
+    await atWork(page)
+    for (const policy of ['no-referrer', 'unsafe-url']) {
+      await page.goto(house.foreignPage({ link: out }))
+      await page.evaluate(`document.querySelector('#link').referrerPolicy = '${policy}'`)
+      await page.click('#link')
       await asks()
-      await page.getByRole('button', { name: 'Log out' }).click()
-      await page.getByText('You are logged out.').waitFor()
-      await logIn(page, house.key)
+      await page.getByRole('link', { name: 'Stay logged in' }).click()
       await atWork(page)
-      await page.evaluate(`location.href = ${JSON.stringify(out)}`)
-      await page.getByText('You are logged out.').waitFor()
-    } finally {
-      await house.close()
     }
+    await page.goto(out) // typed: one click more
+    await asks()
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await page.getByText('You are logged out.').waitFor()
+    await logIn(page, house.key)
+    await atWork(page)
+    await page.evaluate(`location.href = ${JSON.stringify(out)}`)
+    await page.getByText('You are logged out.').waitFor()
   })
 
   test('ComfyUI restarts behind the proxy: the page finds it again by itself, still logged in', async () => {
@@ -252,8 +246,7 @@ describe.skipIf(!hasChromium)('serve’s switches in Chromium', () => {
     const house = await openHouse({ upstream: `http://127.0.0.1:${port}` })
     let sim = await createSim({ port, indexHtml: INDEX })
     try {
-      const person = await house.person()
-      const page = await person.newPage()
+      const { page } = await house.visit()
       await page.goto(house.url)
       await logIn(page, house.key)
       await atWork(page)
@@ -270,41 +263,31 @@ describe.skipIf(!hasChromium)('serve’s switches in Chromium', () => {
   })
 
   test('--comfy-user pass before --multi-user: users are chosen, and a missing one leads nobody to the login', async () => {
-    const house = await openHouse({ comfyUser: 'pass', simFlags: { multiUser: true } })
-    try {
-      const person = await house.person()
-      const page = await person.newPage()
-      await page.goto(house.url)
-      await logIn(page, house.key)
-      await atWork(page)
-      const statuses = await page.evaluate(`(async () => {
-        const post = await fetch('/api/users', { method: 'POST', body: JSON.stringify({ username: 'ann' }) })
-        const id = await post.json()
-        const asUser = (user) => fetch('/api/settings', { headers: { 'Comfy-User': user } }).then(({ status }) => status)
-        return [post.status, await asUser(id), await asUser(''), await asUser('nobody')]
-      })()`)
-      expect(statuses).toEqual([200, 200, 401, 401])
-      expect(page.url()).toBe(`${house.url}/`)
-      expect(await page.evaluate("fetch('/api/queue').then(({ status }) => status)")).toBe(200)
-    } finally {
-      await house.close()
-    }
+    const house = closing(await openHouse({ comfyUser: 'pass', simFlags: { multiUser: true } }))
+    const { page } = await house.visit()
+    await page.goto(house.url)
+    await logIn(page, house.key)
+    await atWork(page)
+    const statuses = await page.evaluate(`(async () => {
+      const post = await fetch('/api/users', { method: 'POST', body: JSON.stringify({ username: 'ann' }) })
+      const id = await post.json()
+      const asUser = (user) => fetch('/api/settings', { headers: { 'Comfy-User': user } }).then(({ status }) => status)
+      return [post.status, await asUser(id), await asUser(''), await asUser('nobody')]
+    })()`)
+    expect(statuses).toEqual([200, 200, 401, 401])
+    expect(page.url()).toBe(`${house.url}/`)
+    expect(await page.evaluate("fetch('/api/queue').then(({ status }) => status)")).toBe(200)
   })
 
   test('--browser-storage off keeps nothing in storage, and everything works', async () => {
-    const house = await openHouse({ browserStorage: 'off', wayOut: false })
-    try {
-      const person = await house.person()
-      const page = await person.newPage()
-      await page.goto(house.url)
-      await logIn(page, house.key, { remember: true })
-      await atWork(page)
-      expect(await storedToken(page)).toEqual({ local: null, session: null })
-      expect(await page.locator('comfy-auth').count()).toBe(0)
-      await page.evaluate('void comfyuiLogout()')
-      await page.getByLabel('API key').waitFor()
-    } finally {
-      await house.close()
-    }
+    const house = closing(await openHouse({ browserStorage: 'off', wayOut: false }))
+    const { page } = await house.visit()
+    await page.goto(house.url)
+    await logIn(page, house.key, { remember: true })
+    await atWork(page)
+    expect(await storedToken(page)).toEqual({ local: null, session: null })
+    expect(await page.locator('comfy-auth').count()).toBe(0)
+    await page.evaluate('void comfyuiLogout()')
+    await page.getByLabel('API key').waitFor()
   })
 })

@@ -7,6 +7,7 @@ import { makeKey } from '../../src/keys/format.ts'
 import { openLiveKeys } from '../../src/keys/live.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
 import { createSim, type Sim, type SimFlags } from '../../src/sim/sim.ts'
+import { closing } from '../support/closers.ts'
 import { portOf } from '../support/ports.ts'
 import { newPerson } from './chromium.ts'
 
@@ -33,6 +34,8 @@ export interface House {
   foreignPage(links: Readonly<Record<string, string>>): string
   /** A browser of its own: cookies and storage are shared with no other. */
   person(options?: BrowserContextOptions): Promise<BrowserContext>
+  /** One that is there for this test, and its first page. */
+  visit(options?: BrowserContextOptions): Promise<{ person: BrowserContext; page: Page }>
   close(): Promise<void>
 }
 
@@ -86,6 +89,10 @@ export async function openHouse(options: HouseOptions = {}): Promise<House> {
     sim,
     foreignPage: (links) => `http://localhost:${foreignPort}/?${new URLSearchParams(links)}`,
     person: newPerson,
+    async visit(options) {
+      const person = closing(await newPerson(options))
+      return { person, page: await person.newPage() }
+    },
     async close() {
       foreign.close()
       await proxy.close()

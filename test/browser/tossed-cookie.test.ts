@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { BrowserContext, Page } from 'playwright-core'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { atWork, type House, hasChromium, logIn, openHouse } from './support.ts'
 
 /** Where the browser finds the house: by address, where no cookie has a Domain, and by a name. */
@@ -34,10 +34,8 @@ describe.skipIf(!hasChromium)('a page on another port of the same host', () => {
     await below?.close()
   })
   beforeEach(async () => {
-    person = await house.person()
-    page = await person.newPage()
+    ;({ person, page } = await house.visit())
   })
-  afterEach(() => person.close())
 
   const urlOf = (of: House, host: string) => of.url.replace('127.0.0.1', host)
 

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { createKey, revokeKey } from '../../src/keys/lifecycle.ts'
 import { createProxy } from '../../src/proxy/proxy.ts'
 import { temporaryFolder } from '../support/cli.ts'
+import { closing } from '../support/closers.ts'
 import { type Door, openDoor } from '../support/door.ts'
 
 /** What waits behind LONG. */
@@ -239,15 +240,11 @@ test('whose a prompt is holds over a restart of the proxy', async () => {
   }
   await runs(id)
   await before.close()
-  const after = await start()
-  try {
-    expect((await to(after, '/interrupt', other, { prompt_id: id })).status).toBe(403)
-    expect((await queue()).running).toEqual([id])
-    expect((await to(after, '/interrupt', keys.user, { prompt_id: id })).status).toBe(200)
-    await until(async () => (await queue()).running.length === 0)
-  } finally {
-    await after.close()
-  }
+  const after = closing(await start())
+  expect((await to(after, '/interrupt', other, { prompt_id: id })).status).toBe(403)
+  expect((await queue()).running).toEqual([id])
+  expect((await to(after, '/interrupt', keys.user, { prompt_id: id })).status).toBe(200)
+  await until(async () => (await queue()).running.length === 0)
 })
 
 describe('a key that is revoked while its body arrives', () => {

@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
+import { closing } from '../../support/closers.ts'
 import { ADMIN, exchange, get, rawClient, startProxy, type TestProxy, testKeys } from './support.ts'
 
 let sim: Sim
@@ -125,29 +126,21 @@ test('HTTP/1.0 is served, and its connection closed', async () => {
 })
 
 test('a half-sent head is 408 after its time, while other clients are served', async () => {
-  const slow = await startProxy(sim.url, { headMs: 1_000 })
-  try {
-    const client = await rawClient(slow.port, 'GET /queue HTTP/1.1\r\nHost: loc')
-    expect(await exchange(slow.port, get('/prompt', 'Connection: close\r\n'))).toMatch(/^HTTP\/1.1 200 /)
-    expect(await client.ended()).toMatch(/^HTTP\/1.1 408 /)
-  } finally {
-    await slow.close()
-  }
+  const slow = closing(await startProxy(sim.url, { headMs: 1_000 }))
+  const client = await rawClient(slow.port, 'GET /queue HTTP/1.1\r\nHost: loc')
+  expect(await exchange(slow.port, get('/prompt', 'Connection: close\r\n'))).toMatch(/^HTTP\/1.1 200 /)
+  expect(await client.ended()).toMatch(/^HTTP\/1.1 408 /)
 })
 
 test('connections beyond the cap are dropped, and a place that becomes free is given again', async () => {
-  const small = await startProxy(sim.url, { maxConnections: 1 })
-  try {
-    const first = await rawClient(small.port, get('/prompt'))
-    await first.until(/queue_remaining/)
-    expect(await (await rawClient(small.port, get('/prompt'))).ended()).toBe('')
-    first.socket.destroy()
-    for (;;) {
-      const again = await rawClient(small.port, get('/prompt', 'Connection: close\r\n'))
-      if ((await again.ended()).startsWith('HTTP/1.1 200 ')) break
-    }
-  } finally {
-    await small.close()
+  const small = closing(await startProxy(sim.url, { maxConnections: 1 }))
+  const first = await rawClient(small.port, get('/prompt'))
+  await first.until(/queue_remaining/)
+  expect(await (await rawClient(small.port, get('/prompt'))).ended()).toBe('')
+  first.socket.destroy()
+  for (;;) {
+    const again = await rawClient(small.port, get('/prompt', 'Connection: close\r\n'))
+    if ((await again.ended()).startsWith('HTTP/1.1 200 ')) break
   }
 })
 
@@ -181,13 +174,9 @@ test('close() cuts what is still running once the time is over', async () => {
 })
 
 test('without a key in the options, everybody may do everything', async () => {
-  const open = await startProxy(sim.url, { keys: undefined })
-  try {
-    const response = await fetch(`${open.url}/queue`)
-    expect(response.status).toBe(200)
-  } finally {
-    await open.close()
-  }
+  const open = closing(await startProxy(sim.url, { keys: undefined }))
+  const response = await fetch(`${open.url}/queue`)
+  expect(response.status).toBe(200)
 })
 
 test('a fault of our own is a 500 and a line for the owner, never the end of the process', async () => {
@@ -197,23 +186,19 @@ test('a fault of our own is a 500 and a line for the owner, never the end of the
       throw new Error('the map burned down')
     },
   }
-  const own = await startProxy(sim.url, { keys })
-  try {
-    const response = await fetch(`${own.url}/queue`, { headers: { authorization: `Bearer ${ADMIN}` } })
-    expect(response.status).toBe(500)
-    expect(own.lines.join('\n')).toContain('the map burned down')
-    const socket = await rawClient(
-      own.port,
-      get(
-        '/ws',
-        'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n',
-      ),
-    )
-    await socket.ended()
-    expect((await fetch(`${own.url}/health`)).status).toBe(200)
-  } finally {
-    await own.close()
-  }
+  const own = closing(await startProxy(sim.url, { keys }))
+  const response = await fetch(`${own.url}/queue`, { headers: { authorization: `Bearer ${ADMIN}` } })
+  expect(response.status).toBe(500)
+  expect(own.lines.join('\n')).toContain('the map burned down')
+  const socket = await rawClient(
+    own.port,
+    get(
+      '/ws',
+      'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n',
+    ),
+  )
+  await socket.ended()
+  expect((await fetch(`${own.url}/health`)).status).toBe(200)
 })
 
 test.each([
