@@ -14,7 +14,7 @@ export interface SocketFault {
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 
 /** A true 101 to this request. */
-export function switching({ head }: Asked): string {
+export function switching({ head }: Pick<Asked, 'head'>): string {
   const key = /\r\nsec-websocket-key: (.*)\r\n/i.exec(head)![1]
   const accept = createHash('sha1').update(`${key}${GUID}`).digest('base64')
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`

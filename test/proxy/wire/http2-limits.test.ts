@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { certificateFiles } from '../../support/certificate.ts'
 import { closing } from '../../support/closers.ts'
@@ -37,12 +37,8 @@ afterAll(async () => {
 })
 
 beforeEach(async () => {
-  other = await client2(proxy.port)
+  other = closing(await client2(proxy.port))
   sim.clearRequests()
-})
-
-afterEach(async () => {
-  other.close()
 })
 
 const open = async (port: number): Promise<Raw2> => closing(await raw2(port))

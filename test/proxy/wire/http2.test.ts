@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createSim, type Sim } from '../../../src/sim/sim.ts'
 import { certificateFiles } from '../../support/certificate.ts'
 import { temporaryFolder } from '../../support/cli.ts'
@@ -38,12 +38,8 @@ afterAll(async () => {
 })
 
 beforeEach(async () => {
-  client = await client2(proxy.port)
+  client = closing(await client2(proxy.port))
   sim.clearRequests()
-})
-
-afterEach(async () => {
-  client.close()
 })
 
 async function secured(answer: Parameters<typeof proxied>[0], options: Parameters<typeof proxied>[1] = {}) {

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
+import { switching } from '../../faults/websocket.ts'
 import { temporaryFolder } from '../../support/cli.ts'
 import { closers } from '../../support/closers.ts'
 import { get, OTHER, proxied, type RawRequest, USER, VIEWER } from './support.ts'
@@ -12,16 +12,10 @@ import { get, OTHER, proxied, type RawRequest, USER, VIEWER } from './support.ts
 const PIECE = Buffer.alloc(32 * 1024, 0x61)
 const BIG_BYTES = 1024 * 1024 * 1024
 
-const acceptOf = (head: string) => {
-  const key = /\r\nSec-WebSocket-Key: (\S+)/i.exec(head)?.[1]
-  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-}
-
 /** Joins /ws, sends what is big at a pace for ever, and the rest at once. */
 function answer({ head, socket }: RawRequest): void {
   if (head.startsWith('GET /ws')) {
-    const switching = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-    socket.write(`${switching}Sec-WebSocket-Accept: ${acceptOf(head)}\r\n\r\n`)
+    socket.write(switching({ head }))
   } else if (/^GET \S*big/.test(head)) {
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${BIG_BYTES}\r\n\r\n`)
     const timer = setInterval(() => socket.writableNeedDrain || socket.write(PIECE), 20)
