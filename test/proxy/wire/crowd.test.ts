@@ -1,27 +1,11 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { afterEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
 import { certificateFiles } from '../../support/certificate.ts'
+import { closers, closing } from '../../support/closers.ts'
 import { client2, END_HEADERS, END_STREAM, FRAME, headerBlock, pseudo, raw2 } from '../../support/http2.ts'
-import {
-  exchange,
-  get,
-  type RawRequest,
-  type RawUpstream,
-  rawClient,
-  rawUpstream,
-  startProxy,
-  type TestProxy,
-  USER,
-  VIEWER,
-} from './support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
+import { exchange, get, proxied, type RawRequest, rawClient, rawUpstream, startProxy, USER, VIEWER } from './support.ts'
 
 const PIECE = Buffer.alloc(64 * 1024, 0x61)
 const BIG_BYTES = 1024 * PIECE.length
@@ -41,15 +25,7 @@ function answer({ head, socket }: RawRequest): void {
   more()
 }
 
-async function serve(turns: TurnLimits): Promise<{ upstream: RawUpstream; proxy: TestProxy }> {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url, { turns })
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
-}
+const serve = (turns: TurnLimits) => proxied(answer, { turns })
 
 /** Asks from this address of loopback's, and never reads. */
 async function deaf(port: number, request: string, localAddress = '127.0.0.2'): Promise<Socket> {
@@ -178,8 +154,7 @@ test('a connection that goes with its streams leaves none dialled for those that
   const gone = Promise.all(upstream.requests.map(({ socket }) => once(socket, 'close')))
   leaves.socket.destroy()
   await gone
-  const next = await client2(proxy.port)
-  closers.push(() => next.close())
+  const next = closing(await client2(proxy.port))
   expect((await next.ask('GET', '/prompt', { 'x-api-key': USER })).status).toBe(200)
   expect(upstream.connections()).toBe(1)
 })

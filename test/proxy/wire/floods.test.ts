@@ -1,32 +1,19 @@
 import { once } from 'node:events'
-import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { certificateFiles } from '../../support/certificate.ts'
+import { closers, closing } from '../../support/closers.ts'
 import { client2, END_HEADERS, END_STREAM, FRAME, headerBlock, pseudo, raw2 } from '../../support/http2.ts'
-import { ADMIN, exchange, get, rawClient, rawUpstream, startProxy } from './support.ts'
+import { ADMIN, exchange, get, proxied, type RawRequest, rawClient } from './support.ts'
 
-const closers: (() => unknown)[] = []
 let tls: ReturnType<typeof certificateFiles>
 
 beforeAll(() => {
   tls = certificateFiles()
 })
 
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
-
-async function serve(options: Parameters<typeof startProxy>[1] = {}, answer = ok) {
-  const upstream = await rawUpstream(answer)
-  const proxy = await startProxy(upstream.url, options)
-  closers.push(
-    () => upstream.close(),
-    () => proxy.close(),
-  )
-  return { upstream, proxy }
-}
-
-const ok: Parameters<typeof rawUpstream>[0] = ({ socket }) =>
-  socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+const ok = ({ socket }: RawRequest) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+const serve = (options: Parameters<typeof proxied>[1] = {}, answer: Parameters<typeof proxied>[0] = ok) =>
+  proxied(answer, options)
 
 const AUTH = { authorization: `Bearer ${ADMIN}` }
 const CANCEL = Buffer.from([0, 0, 0, 8])
@@ -37,8 +24,7 @@ describe('rapid reset', () => {
 
   test('a stream that is reset in the same breath never reaches ComfyUI', async () => {
     const { proxy, upstream } = await serve({ tls })
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     raw.socket.cork()
     for (let stream = 1; stream < 100; stream += 2) {
       raw.send(FRAME.headers, END_HEADERS | END_STREAM, stream, ask)
@@ -52,8 +38,7 @@ describe('rapid reset', () => {
 
   test('ends the connection with ENHANCE_YOUR_CALM, and the next one is served', async () => {
     const { proxy } = await serve({ tls })
-    const raw = await raw2(proxy.port)
-    closers.push(() => raw.socket.destroy())
+    const raw = closing(await raw2(proxy.port))
     raw.socket.cork()
     for (let stream = 1; stream < 2 * 210; stream += 2) {
       raw.send(FRAME.headers, END_HEADERS | END_STREAM, stream, ask)
@@ -63,8 +48,7 @@ describe('rapid reset', () => {
     const goaway = await raw.until(({ type }) => type === FRAME.goaway)
     expect(goaway?.payload.readUInt32BE(4)).toBe(ENHANCE_YOUR_CALM)
     await raw.closed()
-    const next = await client2(proxy.port)
-    closers.push(() => next.close())
+    const next = closing(await client2(proxy.port))
     expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
   })
 })
@@ -105,15 +89,13 @@ test('a broken head behind a request that waits never breaks into the answer bef
 
 test('CONTINUATION without an end closes the connection, and the next one is served', async () => {
   const { proxy, upstream } = await serve({ tls })
-  const raw = await raw2(proxy.port)
-  closers.push(() => raw.socket.destroy())
+  const raw = closing(await raw2(proxy.port))
   raw.send(FRAME.headers, END_STREAM, 1, headerBlock(pseudo('GET', '/queue')))
   const more = headerBlock(Array.from({ length: 100 }, () => ['x-more', 'a'.repeat(100)] as const))
   const dripping = setInterval(() => raw.send(FRAME.continuation, 0, 1, more), 5)
   closers.push(() => clearInterval(dripping))
   await raw.closed()
-  const next = await client2(proxy.port)
-  closers.push(() => next.close())
+  const next = closing(await client2(proxy.port))
   expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
   expect(upstream.requests).toHaveLength(1)
 })
@@ -135,8 +117,7 @@ describe('where nearly all connections are taken', () => {
     const idle = await Promise.all([1, 2, 3].map(() => client2(proxy.port)))
     for (const client of idle) expect((await client.ask('GET', '/queue', AUTH)).status).toBe(200)
     const gone = idle.map(({ session }) => once(session, 'close'))
-    const next = await client2(proxy.port)
-    closers.push(() => next.close())
+    const next = closing(await client2(proxy.port))
     expect((await next.ask('GET', '/queue', AUTH)).status).toBe(200)
     await Promise.all(gone)
   })

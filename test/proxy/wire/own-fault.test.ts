@@ -1,33 +1,23 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach, expect, test, vi } from 'vitest'
-import { ADMIN, exchange, get, type RawUpstream, rawUpstream, startProxy, type TestProxy, testKeys } from './support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
+import { expect, test, vi } from 'vitest'
+import { temporaryFolder } from '../../support/cli.ts'
+import { ADMIN, exchange, get, proxied, type RawUpstream, type TestProxy, testKeys } from './support.ts'
 
 const BROKEN = 'the keyring came apart'
 
 /** A proxy of whose keys none can be looked up once it is broken, and its audit log. */
 async function serve(): Promise<{ proxy: TestProxy; upstream: RawUpstream; break: () => void; told: () => unknown[] }> {
-  const upstream = await rawUpstream(({ socket }) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'))
-  const folder = mkdtempSync(join(tmpdir(), 'comfy-auth-own-fault-'))
-  const auditLog = join(folder, 'audit.log')
+  const auditLog = join(temporaryFolder(), 'audit.log')
   const whole = testKeys()
   let isBroken = false
   const find: typeof whole.find = (digest) => {
     if (isBroken) throw new Error(BROKEN)
     return whole.find(digest)
   }
-  const proxy = await startProxy(upstream.url, { keys: { ...whole, find }, auditLog })
-  closers.push(
-    () => rmSync(folder, { recursive: true }),
-    () => upstream.close(),
-    () => proxy.close(),
+  const { upstream, proxy } = await proxied(
+    ({ socket }) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),
+    { keys: { ...whole, find }, auditLog },
   )
   return {
     proxy,

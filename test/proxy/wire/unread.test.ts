@@ -1,22 +1,17 @@
-import { EventEmitter, once } from 'node:events'
+import { EventEmitter } from 'node:events'
 import { createServer } from 'node:http'
 import { createServer as createTls } from 'node:https'
-import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { ClientResponse } from '../../../src/proxy/wire/client.ts'
 import { createHttp2 } from '../../../src/proxy/wire/http2.ts'
 import { protocolAnswer, respond } from '../../../src/proxy/wire/respond.ts'
 import { divertHttp2, secureContext } from '../../../src/proxy/wire/tls.ts'
 import { Unread } from '../../../src/proxy/wire/unread.ts'
+import { closers, closing } from '../../support/closers.ts'
 import { client2, FRAME, raw2, testCertificate } from '../../support/http2.ts'
+import { portOf } from '../../support/ports.ts'
 import { sendGet, setting } from './h2spec/row.ts'
 import { rawClient } from './support.ts'
-
-const closers: (() => unknown)[] = []
-
-afterEach(async () => {
-  for (const close of closers.splice(0).toReversed()) await close()
-})
 
 const KB = 1024
 const OVERHEAD = 8 * KB
@@ -115,17 +110,13 @@ test('over HTTP/2 with a window of 0 they end the connection, while another is s
   const pem = testCertificate()
   const server = createTls({ ...secureContext({ cert: pem, key: pem }), ALPNProtocols: ['h2'] })
   divertHttp2(server, door.accept)
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  const raw = await raw2(port)
-  const other = await client2(port)
+  const port = await portOf(server)
   closers.push(
     () => server.close(),
     () => door.cut(),
-    () => raw.socket.destroy(),
-    () => other.close(),
   )
+  const raw = closing(await raw2(port))
+  const other = closing(await client2(port))
   raw.send(FRAME.settings, 0, 0, setting(4, 0))
   for (let stream = 1; stream < 20; stream += 2) sendGet(raw, stream)
   await expect.poll(() => unread.bytes).toBe(10 * (16_000 + OVERHEAD))
@@ -144,9 +135,7 @@ test('over HTTP/1.1 those that stand in a full connection count, until it ends',
     unread.watch(response, request.socket)
     respond(request, response, big)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const client = await rawClient((server.address() as AddressInfo).port)
+  const client = await rawClient(await portOf(server))
   closers.push(
     () => server.close(),
     () => client.socket.destroy(),
