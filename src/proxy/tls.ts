@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { isIP } from 'node:net'
 import { networkInterfaces, hostname as systemName } from 'node:os'
 import { dirname } from 'node:path'
 import { createSecureContext } from 'node:tls'
@@ -155,7 +156,9 @@ function isGood(pem: string, names: readonly string[], now: number): boolean {
     const certificate = new X509Certificate(pem)
     if (!certificate.checkPrivateKey(createPrivateKey(pem))) return false
     if (Date.parse(certificate.validTo) - RENEW_MS < now) return false
-    return names.every((name) => (certificate.checkIP(name) ?? certificate.checkHost(name)) !== undefined)
+    // checkIP() throws for what is no address
+    const isFor = (name: string) => (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name))
+    return names.every((name) => isFor(name) !== undefined)
   } catch {
     return false // cut, or something else: it is made anew
   }

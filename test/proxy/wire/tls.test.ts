@@ -229,6 +229,18 @@ describe('a self-signed certificate', () => {
     expect(await shown((await start(selfSigned())).port)).toBe(first)
   })
 
+  test.each([
+    { allowHosts: ['gpu.lan'] },
+    { allowHosts: ['my_gpu', '[2001:db8::1]'] },
+    { publicUrl: 'https://gpu.example.com:8443' },
+    { listen: '127.0.0.1,127.0.0.5' },
+  ])('is the same after a restart for the same names: %o', async (names) => {
+    await start({ ...selfSigned(), ...names })
+    const first = readFileSync(file('own.pem'), 'utf8')
+    await start({ ...selfSigned(), ...names })
+    expect(readFileSync(file('own.pem'), 'utf8')).toBe(first)
+  })
+
   test('is good for localhost, the addresses listened on and --allow-host, by a client that trusts it', async () => {
     const { port } = await start({ ...selfSigned(), allowHosts: ['gpu.lan'], listen: '127.0.0.1,127.0.0.5' })
     const ca = readFileSync(file('own.pem'))
