@@ -1,7 +1,8 @@
-import { chmodSync, closeSync, constants, fstatSync, mkdirSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ComfyAuthError } from '../../errors.ts'
+import { ensureDir } from '../../files/home.ts'
 
 /** serve's memory over a restart: sessions, who owns which prompt. Secrets stand in it as digests only. */
 export type ServeDb = DatabaseSync
@@ -77,8 +78,8 @@ export function openServeDb(path: string): ServeDb {
 
 /** SQLite makes a new file with 0644, and gives its -wal and -shm the mode of the database: so the file is made first. */
 function makePrivate(path: string): void {
+  ensureDir(dirname(path))
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o600)
     try {
       const { mode } = fstatSync(fd)

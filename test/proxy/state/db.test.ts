@@ -86,6 +86,12 @@ test.each([
   expect(error.remedy).toContain('Move the file away')
 })
 
+test('a folder where none can be made is one line, and not tried for ever', () => {
+  const error = failure('/proc/none/serve.db')
+  expect(error.kind).toBe('usage')
+  expect(error.message).toBe('A folder for our files cannot be made: no such file or folder.')
+})
+
 function overwrite(path: string, at: number): void {
   const bytes = readFileSync(path)
   bytes.fill(0xa5, at, at + 4_096)
