@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Answer } from '../pages/answer.ts'
+import { framingOf } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
@@ -70,6 +71,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   const latest = new WeakMap<Socket, ServerResponse>()
   /** Connections whose framing is in doubt: what stands behind may be the inside of a body, and is nobody's request. */
   const doubtful = new WeakSet<Socket>()
+  /** Connections of which node:http drops what came with the request that is being taken. */
+  const torn = new WeakSet<Socket>()
   let draining = false
   const isOneTooMany = countWaiting()
 
@@ -81,10 +84,13 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     request.on('error', ignore)
     if (doubtful.has(request.socket)) return
     latest.set(request.socket, response)
-    if (refusal) doubtful.add(request.socket)
+    if (refusal || torn.has(request.socket)) {
+      doubtful.add(request.socket)
+      response.shouldKeepAlive = false
+    }
     if (response.socket !== null) {
       serve(request, response, refusal)
-    } else if (isOneTooMany(request.socket, response)) {
+    } else if (isOneTooMany(request, response)) {
       doubtful.add(request.socket)
       destroyCrowded(request.socket)
     } else {
@@ -97,9 +103,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     options.unread.watch(response, request.socket)
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
-    if (!refusal) return options.onRequest(request, response)
-    response.shouldKeepAlive = false
-    respond(request, response, refusal)
+    if (refusal) respond(request, response, refusal)
+    else options.onRequest(request, response)
   }
 
   const http1 = {
@@ -110,8 +115,11 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     requestTimeout: 0, // uploads may take hours: only silence is limited
     keepAliveTimeout: limits.keepAliveMs,
     requireHostHeader: false, // decide/host.ts says what a Host must be
-    shouldUpgradeCallback: (request: IncomingMessage) =>
-      !draining && standing(latest.get(request.socket)) === 'free' && isWebSocketUpgrade(request),
+    shouldUpgradeCallback: (request: IncomingMessage) => {
+      const isTaken = !draining && standing(latest.get(request.socket)) === 'free' && isWebSocketUpgrade(request)
+      if (!isTaken) torn.add(request.socket)
+      return isTaken
+    },
     noDelay: true,
   } as Parameters<typeof createServer>[0] & object
   const ofTls = {
@@ -194,8 +202,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
 /**
  * How a connection stands after its latest answer. `pending`: that one, or one before it, has not all been handed to the connection,
  * and nothing else may be written there: answers come in the order of the requests (RFC 9112, section 9.3.2). So an Upgrade is
- * ignored there, as RFC 9110, section 7.8, has it for a server that goes on as before, and CONNECT or what is no request ends the
- * connection. `last`: nothing comes behind it.
+ * ignored there, as RFC 9110, section 7.8, allows, and ends the connection with its answer, and CONNECT or what is no request ends it
+ * at once. `last`: nothing comes behind it.
  */
 function standing(response: ServerResponse | undefined): 'free' | 'pending' | 'last' {
   if (response === undefined) return 'free'
@@ -206,15 +214,19 @@ function standing(response: ServerResponse | undefined): 'free' | 'pending' | 'l
 
 /** As many as HTTP/2 has streams. 64 KiB hold 1,600 requests, and nothing else would bound what they cost in one go. */
 const MOST_PIPELINED = 100
+/** In requests without one: its first 64 KiB are read before its turn. */
+const COST_OF_BODY = 50
 
 /** Counts the answers of each connection that wait behind another one. */
-function countWaiting(): (socket: Socket, response: ServerResponse) => boolean {
-  const counts = new WeakMap<Socket, number>()
-  return (socket, response) => {
-    const count = (counts.get(socket) ?? 0) + 1
-    counts.set(socket, count)
-    response.once('close', () => counts.set(socket, counts.get(socket)! - 1))
-    return count > MOST_PIPELINED
+function countWaiting(): (request: IncomingMessage, response: ServerResponse) => boolean {
+  const costs = new WeakMap<Socket, number>()
+  return (request, response) => {
+    const { socket } = request
+    const cost = framingOf(request).hasBody ? COST_OF_BODY : 1
+    const sum = (costs.get(socket) ?? 0) + cost
+    costs.set(socket, sum)
+    response.once('close', () => costs.set(socket, costs.get(socket)! - cost))
+    return sum > MOST_PIPELINED
   }
 }
 

@@ -54,6 +54,50 @@ describe('behind a request that is not answered yet', () => {
     client.socket.destroy()
   })
 
+  test.each([
+    ['h2c', 'Connection: Upgrade\r\nUpgrade: h2c\r\n', ''],
+    ['a WebSocket in its turn', SOCKET + KEY, get('/history')],
+  ])(
+    'bytes behind an Upgrade that is none (%s) are nobody’s request, not even the inside of a body',
+    async (_what, upgrade, before) => {
+      const { upstream, proxy } = await proxied(({ socket, head }) => {
+        if (!head.includes('/history')) socket.write(OK)
+      })
+      const inside = get('/free')
+      const body = `POST /prompt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nContent-Length: ${10 + inside.length}\r\n\r\n0123456789`
+      const client = await rawClient(proxy.port, before + get('/ws', upgrade) + body)
+      const ended = client.ended()
+      await upstream.request(0)
+      client.socket.write(inside)
+      // Only once it has been read may the first be answered
+      for (let i = 0; i < 3; i++) await exchange(proxy.port, get('/queue', 'Connection: close\r\n'))
+      upstream.requests[0]!.socket.write(OK)
+      await ended
+      expect(upstream.requests.filter(({ head }) => /^(GET \/free|POST \/prompt)/.test(head))).toEqual([])
+    },
+  )
+
+  test('h2c that the client only offers is answered as without it, and ends its connection', async () => {
+    const { proxy } = await proxied(({ socket }) => socket.write(OK))
+    const text = await exchange(
+      proxy.port,
+      get('/queue', 'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n'),
+    )
+    expect(text).toMatch(/^HTTP\/1\.1 200 [\s\S]*\r\nConnection: close\r\n[\s\S]*ok$/i)
+  })
+
+  test('no more than two that wait there have bodies: each is kept', async () => {
+    const { upstream, proxy } = await proxied()
+    const post = `POST /prompt HTTP/1.1\r\nHost: localhost\r\nX-API-Key: ${ADMIN}\r\nContent-Length: 3\r\n\r\nabc`
+    const three = await rawClient(proxy.port, get('/queue') + post.repeat(3))
+    expect(await three.ended()).toBe('')
+    const two = await rawClient(proxy.port, get('/queue') + post.repeat(2))
+    const { length } = upstream.requests
+    for (let i = 0; i < 3; i++) (await upstream.request(length + i)).socket.write(OK)
+    await two.until(/(ok[\s\S]*){3}/)
+    two.socket.destroy()
+  })
+
   test('an Upgrade on a connection whose answers are all out is one', async () => {
     const { upstream, proxy } = await proxied(({ socket, head }) => socket.write(head.includes('/ws') ? '' : OK))
     const client = await rawClient(proxy.port, get('/queue'))
