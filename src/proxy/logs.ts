@@ -1,3 +1,4 @@
+import { errorText } from '../files/errno.ts'
 import { isSameFile } from '../files/home.ts'
 import type { ProxyOptions } from './options.ts'
 import { type Audit, createAudit } from './state/audit.ts'
@@ -16,6 +17,10 @@ export async function openLogs(options: ProxyOptions, log: (line: string) => voi
       name: `The file of ${flag}`,
       ...(auditMaxBytes !== undefined && { maxBytes: auditMaxBytes }),
       onError: (error) => log(`${what} cannot be written: ${error instanceof Error ? error.message : String(error)}`),
+      onKept: (error) =>
+        log(
+          `${what} is longer than --audit-max-size and cannot be moved to FILE.1 (${errorText(error)}): it grows on. Let serve write the folder that it is in.`,
+        ),
     })
   const audit = auditLog === undefined ? undefined : open(auditLog, '--audit-log', 'The audit log')
   if (accessLog === undefined) return createAudit({ audit })

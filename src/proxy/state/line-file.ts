@@ -33,6 +33,8 @@ export interface LineFileOptions {
   readonly maxWaitingBytes?: number
   /** Told of the first failure, and again of the first after a success. */
   readonly onError?: (error: unknown) => void
+  /** Told likewise where PATH.1 cannot be made: the file grows on beyond `maxBytes`, and PATH.1 is tried again with each chunk. */
+  readonly onKept?: (error: unknown) => void
   readonly nowMs?: () => number
 }
 
@@ -59,6 +61,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
     maxBytes = Number.POSITIVE_INFINITY,
     maxWaitingBytes = 4 * 1024 * 1024,
     onError = () => {},
+    onKept = () => {},
     nowMs = Date.now,
   } = options
   let waiting: string[] = []
@@ -69,6 +72,7 @@ export function openLineFile(options: LineFileOptions): LineFile {
   let torn = false // the last write may have left half a line
   let failing = false
   let stale = false
+  let kept = false // beyond its size, as PATH.1 cannot be made
   let file: Opened | undefined = path === '-' ? { fd: STDOUT, size: Number.NEGATIVE_INFINITY } : openNow(path, name)
   let pumping: Promise<void> | undefined
 
@@ -78,13 +82,28 @@ export function openLineFile(options: LineFileOptions): LineFile {
     if (fd !== STDOUT) await files.close(fd)
   }
 
+  /** Whether what stands at the path is out of the way of a new file. */
+  async function movedAway(): Promise<boolean> {
+    try {
+      await files.rename(path, `${path}.1`)
+    } catch (error) {
+      if (errorCode(error) !== 'ENOENT') {
+        // else somebody was faster
+        if (!kept) onKept(error)
+        kept = true
+        return false
+      }
+    }
+    kept = false
+    return true
+  }
+
   async function put(chunk: Buffer): Promise<void> {
     if (stale) await shut()
     stale = false
     file ??= await openAgain(path, name)
-    if (file.size > 0 && file.size + chunk.length > maxBytes) {
+    if (file.size > 0 && file.size + chunk.length > maxBytes && (await movedAway())) {
       await shut()
-      await files.rename(path, `${path}.1`)
       file = await openAgain(path, name)
     }
     for (let at = 0; at < chunk.length; ) {

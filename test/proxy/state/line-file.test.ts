@@ -1,6 +1,16 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmdirSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -48,6 +58,46 @@ test('what cannot be written is counted, told of once, and the next line that ca
   file.write('d')
   await file.close()
   expect(readFileSync(path, 'utf8')).toBe('{"time":"1970-01-01T00:00:00.000Z","event":"lost","count":3}\nd\n')
+})
+
+test('where .1 cannot be made it grows on without losing a line, which is told once, and begins anew once it can be', async () => {
+  const path = join(folder(), 'log')
+  const told = { error: [] as unknown[], kept: [] as unknown[] }
+  const file = openLineFile({
+    path,
+    name,
+    maxBytes: 1_000,
+    onError: (error) => told.error.push(error),
+    onKept: (error) => told.kept.push(error),
+  })
+  const write = async (line: string) => {
+    file.write(line)
+    await expect.poll(() => readFileSync(path, 'utf8')).toContain(`${line}\n`)
+  }
+  mkdirSync(`${path}.1`)
+  const lines = Array.from({ length: 5 }, (_, i) => `${i}`.repeat(600))
+  for (const line of lines) await write(line)
+  expect(readFileSync(path, 'utf8')).toBe(`${lines.join('\n')}\n`)
+  expect(told).toMatchObject({ error: [], kept: [{ code: 'EISDIR' }] })
+  rmdirSync(`${path}.1`)
+  await write('anew')
+  expect(readFileSync(path, 'utf8')).toBe('anew\n')
+  expect(readFileSync(`${path}.1`, 'utf8')).toBe(`${lines.join('\n')}\n`)
+  await file.close()
+  expect(file.lost).toBe(0)
+})
+
+test('a file that was moved away and never re-opened is begun anew where it would grow too long', async () => {
+  const path = join(folder(), 'log')
+  const kept: unknown[] = []
+  const file = openLineFile({ path, name, maxBytes: 1_000, onKept: (error) => kept.push(error) })
+  file.write('a'.repeat(600))
+  await expect.poll(() => readFileSync(path, 'utf8')).toHaveLength(601)
+  renameSync(path, `${path}.old`)
+  file.write('b'.repeat(600))
+  await file.close()
+  expect(readFileSync(path, 'utf8')).toBe(`${'b'.repeat(600)}\n`)
+  expect([file.lost, kept]).toEqual([0, []])
 })
 
 describe('a file that cannot be one is refused when it is opened', () => {
