@@ -46,12 +46,23 @@ export interface Proxy {
 }
 
 const HANDSHAKE_MS = 30_000
+const DRAIN_MS = 30_000
+
+/** A timer holds 2^31 - 1 ms, and takes what is longer for 1 ms; some add a little to theirs. */
+const LONGEST_TIMER_MS = 24 * 86_400_000
+
+/** As timers hold it: nobody waits for more. */
+function timerMs(ms: number): number {
+  return Math.min(ms, LONGEST_TIMER_MS)
+}
 
 /**
  * The authenticating proxy before one ComfyUI, listening. Throws `usage` where an option is wrong, the port is taken or a
  * file cannot be opened; an upstream that is down is waited for.
  */
-export async function createProxy(options: ProxyOptions): Promise<Proxy> {
+export async function createProxy(given: ProxyOptions): Promise<Proxy> {
+  const drainMs = timerMs(given.drainMs ?? DRAIN_MS)
+  const options = { ...given, idleMs: timerMs(given.idleMs ?? UPSTREAM_LIMITS.idleMs) }
   const settings = validate(options)
   const { keys, log = () => {} } = options
   const nowMs = Date.now
@@ -144,7 +155,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
       nowMs,
       upstream,
       relays,
-      idleMs: options.idleMs ?? UPSTREAM_LIMITS.idleMs,
+      idleMs: options.idleMs,
       maxUploadBytes: options.maxUploadBytes,
       handshakeMs: HANDSHAKE_MS,
       waiting: pages.waiting,
@@ -194,7 +205,7 @@ export async function createProxy(options: ProxyOptions): Promise<Proxy> {
         audit?.reopen()
       },
       async close() {
-        const drained = listeners.map((listener) => listener.close(options.drainMs ?? 30_000))
+        const drained = listeners.map((listener) => listener.close(drainMs))
         sockets.closeAll(1001)
         await Promise.all(drained)
         await closeAll(closers)

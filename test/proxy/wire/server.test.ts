@@ -173,6 +173,20 @@ test('close() cuts what is still running once the time is over', async () => {
   sim.setFaults({})
 })
 
+test('times longer than a timer can hold are long all the same', async () => {
+  const monthMs = 30 * 86_400_000
+  sim.clearRequests()
+  sim.setFaults({ http: [{ path: '/system_stats', kind: 'delay', ms: 300 }] })
+  const own = await startProxy(sim.url, { drainMs: monthMs, idleMs: monthMs })
+  const busy = await rawClient(own.port, get('/system_stats'))
+  while (!sim.requests.some(({ target }) => target === '/system_stats'))
+    await new Promise((resolve) => setImmediate(resolve))
+  const closed = own.close()
+  expect(await busy.ended()).toMatch(/^HTTP\/1.1 200 [\s\S]*comfyui_version/)
+  await closed
+  sim.setFaults({})
+})
+
 test('without a key in the options, everybody may do everything', async () => {
   const open = closing(await startProxy(sim.url, { keys: undefined }))
   const response = await fetch(`${open.url}/queue`)
