@@ -45,6 +45,7 @@ export function createAudit({ audit, access }: AuditOptions): Audit {
   let second = 0
   let inSecond = 0
   let suppressed = 0
+  let timer: NodeJS.Timeout | undefined
 
   function isOneTooMany(entry: AuditEntry): boolean {
     const now = Math.floor(entry.nowMs / 1_000)
@@ -57,10 +58,13 @@ export function createAudit({ audit, access }: AuditOptions): Audit {
     inSecond++
     if (inSecond <= ANONYMOUS_REFUSALS_PER_SECOND) return false
     suppressed++
+    timer ??= setTimeout(() => tellSuppressed((second + 1) * 1_000), 1_000).unref() // a flood that stops is told of too
     return true
   }
 
   function tellSuppressed(nowMs: number): void {
+    clearTimeout(timer)
+    timer = undefined
     if (suppressed === 0) return
     const line = JSON.stringify({ time: timeOf(nowMs), event: 'refusals-not-shown', count: suppressed })
     for (const file of files) file.write(line)

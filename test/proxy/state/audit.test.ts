@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { makeKey } from '../../../src/keys/format.ts'
 import { type AuditEntry, createAudit } from '../../../src/proxy/state/audit.ts'
 import { openLineFile } from '../../../src/proxy/state/line-file.ts'
@@ -29,6 +29,22 @@ const request: AuditEntry = {
   bytes: 12,
   durationMs: Math.PI,
 }
+
+test('refusals that are only counted are told of within a second or so, though nothing more comes', async () => {
+  const { log, lines } = audit()
+  const refused: AuditEntry = {
+    nowMs: request.nowMs,
+    event: 'refusal',
+    client: '192.0.2.1',
+    method: 'GET',
+    status: 401,
+  }
+  for (let i = 0; i < 15; i++) log.record(refused)
+  const counted = { event: 'refusals-not-shown', count: 5, time: '2026-01-02T03:04:06.000Z' }
+  await vi.waitFor(() => expect(lines()[10]).toMatchObject(counted), 5_000)
+  await log.close()
+  expect(lines()).toHaveLength(11)
+})
 
 test('a write request is one line with who, what and how it ended, without its query', async () => {
   const { path, log, lines } = audit()
