@@ -9,7 +9,7 @@ import { type ProxyOptions, readCa, type Settings, validate } from './options.ts
 import { createPages } from './pages/pages.ts'
 import { openServeDb } from './state/db.ts'
 import { watchServeDb } from './state/db-watch.ts'
-import { createPrompts } from './state/prompts.ts'
+import { createPrompts, type Undone } from './state/prompts.ts'
 import { createSessions } from './state/sessions.ts'
 import { createSockets } from './state/sockets.ts'
 import { createThrottle } from './state/throttle.ts'
@@ -67,13 +67,14 @@ export async function createProxy(given: ProxyOptions): Promise<Proxy> {
   const { keys, log = () => {} } = options
   const nowMs = Date.now
   const closers: (() => unknown)[] = []
-  const onError = (what: string) => (error: unknown) => log(`${what}: ${textOf(error)}`)
+  const onError = (what: string) => (error: unknown, undone: Undone) =>
+    log(`${what} cannot be ${undone}: ${textOf(error)}`)
   try {
     const db = openServeDb(options.serveDb)
     closers.push(() => db.close(), watchServeDb(options.serveDb, log))
-    const sessions = createSessions(db, { nowMs, onError: onError('Sessions cannot be written') })
+    const sessions = createSessions(db, { nowMs, onError: onError('Sessions') })
     closers.push(() => sessions.close())
-    const prompts = createPrompts(db, { nowMs, onError: onError('Prompt owners cannot be written') })
+    const prompts = createPrompts(db, { nowMs, onError: onError('Prompt owners') })
     closers.push(() => prompts.close())
     const lastUsed = createLastUsed(sqliteSink(db))
     closers.push(() => lastUsed.close())

@@ -3,11 +3,11 @@ import type { ServeDb } from './db.ts'
 export interface Prompts {
   /**
    * ComfyUI answered this prompt_id to this key's POST /prompt. Where it has answered it to another key too, or where whose
-   * it is cannot be told (undefined), it is nobody's from then on.
+   * it is cannot be told (undefined, or the database cannot be read), it is nobody's from then on. Never throws, nor do the others.
    */
   record(keyId: string | undefined, promptId: string): void
   owns(keyId: string, promptId: string): boolean
-  /** It was recorded before, as a key's or as nobody's. */
+  /** It was recorded before, as a key's or as nobody's, or that cannot be read. */
   known(promptId: string): boolean
   /** Writes what is batched; the database is the opener's to close. */
   close(): void
@@ -19,11 +19,15 @@ export interface PromptsOptions {
   readonly flushMs?: number
   readonly maxPerKey?: number
   readonly maxAgeMs?: number
-  readonly onError?: (error: unknown) => void
+  /** Told of the first read that fails, and of the first write that does after one that did not. */
+  readonly onError?: (error: unknown, undone: Undone) => void
 }
+
+export type Undone = 'read' | 'written'
 
 /** In the place of a key's id: no key has it. */
 const NOBODY = ''
+const UNREADABLE = Symbol('whose it is cannot be read')
 
 /**
  * Rule 8's ledger of who may stop what. An owner is written behind, as a lost line only means that a user asks an admin to
@@ -34,6 +38,8 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
   const { onError = () => {} } = options
   const waiting = new Map<string, { keyId: string; atMs: number }>()
   let timer: NodeJS.Timeout | undefined
+  let unreadable = false // for good: a page that can be read says nothing of the one that cannot
+  let unwritable = false
 
   const select = db.prepare('SELECT key_id FROM prompt_owners WHERE prompt_id = ?')
   // Another serve with the same database may have written it meanwhile.
@@ -47,11 +53,17 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
   )
   db.prepare('DELETE FROM prompt_owners WHERE at_ms < ?').run(nowMs() - maxAgeMs)
 
-  function ownerOf(promptId: string): string | undefined {
+  function ownerOf(promptId: string): string | typeof UNREADABLE | undefined {
     const inMemory = waiting.get(promptId)?.keyId
     if (inMemory !== undefined) return inMemory
-    const row = select.get(promptId)
-    return typeof row?.key_id === 'string' ? row.key_id : undefined
+    try {
+      const row = select.get(promptId)
+      return typeof row?.key_id === 'string' ? row.key_id : undefined
+    } catch (error) {
+      if (!unreadable) onError(error, 'read')
+      unreadable = true
+      return UNREADABLE
+    }
   }
 
   function flush(): void {
@@ -65,12 +77,14 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
         for (const keyId of new Set([...waiting.values()].map((owner) => owner.keyId))) trim.run(keyId, maxPerKey)
         db.exec('COMMIT')
         waiting.clear()
+        unwritable = false
       } catch (error) {
         db.exec('ROLLBACK')
         throw error
       }
     } catch (error) {
-      onError(error)
+      if (!unwritable) onError(error, 'written')
+      unwritable = true
       // A disk that stays full must not fill the memory instead: then the oldest are forgotten, owners before doubts.
       const isDoubt = ({ keyId }: { keyId: string }) => Number(keyId === NOBODY)
       for (const [promptId] of [...waiting].sort(([, a], [, b]) => isDoubt(a) - isDoubt(b))) {
@@ -86,7 +100,7 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
       const owner = keyId !== undefined && (before ?? keyId) === keyId ? keyId : NOBODY
       if (owner === before) return
       waiting.set(promptId, { keyId: owner, atMs: nowMs() })
-      if (before !== undefined) {
+      if (before !== undefined && !unwritable) {
         flush()
         return
       }

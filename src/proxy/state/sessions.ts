@@ -4,6 +4,7 @@ import { type Digest, digestOf } from '../../keys/digest.ts'
 import { base62 } from '../../keys/format.ts'
 import type { KnownSession } from '../decide/facts.ts'
 import type { ServeDb } from './db.ts'
+import type { Undone } from './prompts.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -69,8 +70,8 @@ export interface SessionsOptions {
   readonly flushMs?: number
   /** How long what began or ended waits for others to be written with. */
   readonly saveMs?: number
-  /** The database could not be written; it is tried again with the next flush. */
-  readonly onError?: (error: unknown) => void
+  /** Told once while it lasts; it is tried again with the next poll. */
+  readonly onError?: (error: unknown, undone: Undone) => void
 }
 
 type Row = {
@@ -101,6 +102,7 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
   let lastFlushMs = nowMs()
   let saving: { readonly done: Promise<void>; readonly resolve: () => void; readonly timer: NodeJS.Timeout } | undefined
   let unwritable = false // tried again with each poll, not with each login
+  let unreadable = false
 
   const selectAll = db.prepare('SELECT * FROM sessions ORDER BY created_ms')
   const insert = db.prepare('INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
@@ -152,7 +154,6 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
 
   function write(): void {
     if (unsaved.added.size + unsaved.touched.size + unsaved.removed.size === 0) return
-    unwritable = true
     try {
       db.exec('BEGIN IMMEDIATE')
       try {
@@ -166,7 +167,8 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
         throw error
       }
     } catch (error) {
-      onError(error)
+      if (!unwritable) onError(error, 'written')
+      unwritable = true
       return
     }
     unwritable = false
@@ -206,8 +208,10 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
         load()
         seenVersion = version
       }
+      unreadable = false
     } catch (error) {
-      onError(error)
+      if (!unreadable) onError(error, 'read')
+      unreadable = true
     }
     endOverdue()
     const retry = unsaved.added.size + unsaved.removed.size > 0

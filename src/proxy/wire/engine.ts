@@ -47,8 +47,6 @@ export interface EngineServices extends ForwardServices, Omit<UpgradeServices, '
   /** A key was used: remembered, never on the request's path. */
   readonly keyUsed: (keyId: string, nowMs: number) => void
   readonly nowMs: () => number
-  /** A fault of ours that a request brought to light; the request gets a 500. */
-  readonly onFault: (error: unknown) => void
 }
 
 export interface Engine {

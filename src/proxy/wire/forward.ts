@@ -33,12 +33,11 @@ export interface ForwardServices {
   readonly injectIndex: (html: Buffer, headers: readonly string[], keyId: string | undefined) => Buffer | undefined
   /** Rule 8: whose prompt this is now. The answer goes out once that is settled, so that its reader may stop it at once. */
   readonly learnPrompt: (answer: Buffer, decision: ForwardDecision, newId: boolean) => Promise<void>
+  /** A fault of ours that a request brought to light. */
+  readonly onFault: (error: unknown) => void
 }
 
-/**
- * One exchange through undici's dispatch, streamed both ways (rule 12): the handler of one request, from its dispatch to the
- * last byte of its answer or the end of either side.
- */
+/** One exchange through undici's dispatch, streamed both ways (rule 12), to the last byte of its answer or the end of either side. */
 export class Exchange implements Dispatcher.DispatchHandler, Guest {
   readonly #request: ClientRequest
   readonly #response: ClientResponse
@@ -259,9 +258,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Guest {
     const body = Buffer.concat(kept)
     if (this.#decision.learnPrompt) {
       const newId = this.#body?.whole === true && this.#lookout?.namesNone === true
-      this.#services.learnPrompt(body, this.#decision, newId).finally(() => {
-        if (!this.#gone) this.#endWhole(body)
-      })
+      const learnt = this.#services.learnPrompt(body, this.#decision, newId).catch(this.#services.onFault)
+      const end = () => (this.#gone ? undefined : this.#endWhole(body))
+      learnt.then(end).catch((error) => this.#fail(error))
       return
     }
     const page = this.#services.injectIndex(body, this.#rawHeaders, this.#decision.account.principal?.keyId)

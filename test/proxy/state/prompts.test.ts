@@ -106,3 +106,31 @@ test('a database that cannot be written is told of, and ownership holds in memor
     { prompt_id: 'p2' },
   ])
 })
+
+test('where the database cannot be read no prompt is anybody’s, which is told of once and outlives it', () => {
+  const file = path()
+  const told: unknown[] = []
+  const prompts = createPrompts(openServeDb(file), {
+    flushMs: 60_000,
+    onError: (error, undone) => told.push([undone, String(error)]),
+  })
+  prompts.record('k1', 'old')
+  prompts.close()
+  const other = openServeDb(file)
+  other.exec('ALTER TABLE prompt_owners RENAME TO elsewhere')
+  const owners = () => ['old', 'new'].flatMap((id) => ['k1', 'k2'].filter((keyId) => prompts.owns(keyId, id)))
+  expect([owners(), prompts.known('old'), prompts.known('new')]).toEqual([[], true, true])
+  prompts.record('k2', 'old')
+  prompts.record('k1', 'new')
+  expect(told).toEqual([
+    ['read', expect.stringContaining('no such table')],
+    ['written', expect.stringContaining('no such table')],
+  ])
+  other.exec('ALTER TABLE elsewhere RENAME TO prompt_owners')
+  prompts.close()
+  expect(owners()).toEqual([])
+  expect(other.prepare('SELECT prompt_id, key_id FROM prompt_owners ORDER BY 1').all()).toEqual([
+    { prompt_id: 'new', key_id: '' },
+    { prompt_id: 'old', key_id: '' },
+  ])
+})

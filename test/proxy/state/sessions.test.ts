@@ -211,3 +211,31 @@ test('while the database cannot be written people still log in and out, and it i
       .map(({ id }) => id),
   ).toEqual([session.id])
 })
+
+test('a database that cannot be read or written is told of once while it lasts, and again when it comes again', async () => {
+  const path = file()
+  const told: string[] = []
+  let looks = 0
+  const serve = sessionsOn(database(path), {
+    nowMs: () => {
+      looks++
+      return Date.now()
+    },
+    onError: (error, undone) => told.push(`${undone}: ${error instanceof Error ? error.message : error}`),
+  })
+  const other = database(path)
+  const move = (from: string, to: string) => other.exec(`ALTER TABLE ${from} RENAME TO ${to}`)
+  for (let times = 1; times <= 2; times++) {
+    move('sessions', 'elsewhere')
+    const { session } = start(serve)
+    await serve.saved()
+    await expect.poll(() => told.length).toBe(2 * times)
+    const before = looks
+    await expect.poll(() => looks).toBeGreaterThan(before + 5)
+    move('elsewhere', 'sessions')
+    const stored = () => other.prepare('SELECT id FROM sessions').all()
+    await expect.poll(stored).toContainEqual({ id: session.id })
+  }
+  const once = ['read: no such table: sessions', 'written: no such table: sessions']
+  expect(told.map((line) => line.replace('main.', '')).toSorted()).toEqual([...once, ...once].toSorted())
+})

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
+import { openServeDb } from '../../../src/proxy/state/db.ts'
 import { temporaryFolder } from '../../support/cli.ts'
-import { ADMIN, exchange, get, proxied, type RawUpstream, type TestProxy, testKeys } from './support.ts'
+import { closing } from '../../support/closers.ts'
+import { ADMIN, exchange, get, proxied, type RawUpstream, type TestProxy, testKeys, USER } from './support.ts'
 
 const BROKEN = 'the keyring came apart'
 
@@ -61,3 +63,38 @@ test.each([
     )
   },
 )
+
+test('a database that cannot be read: a prompt is answered, and nobody may stop it but an admin', async () => {
+  const serveDb = join(temporaryFolder(), 'serve.db')
+  const taken = JSON.stringify({ prompt_id: 'mine', number: 1, node_errors: {} })
+  const { upstream, proxy } = await proxied(
+    ({ socket }) =>
+      socket.end(`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${taken.length}\r\n\r\n${taken}`),
+    { serveDb },
+  )
+  const post = (key: string, path: string, body: object) => {
+    const text = JSON.stringify(body)
+    const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-API-Key: ${key}\r\nContent-Type: application/json`
+    return exchange(proxy.port, `${head}\r\nContent-Length: ${text.length}\r\n\r\n${text}`)
+  }
+  closing(openServeDb(serveDb)).exec('ALTER TABLE prompt_owners RENAME TO elsewhere')
+  for (const body of [{ prompt: {} }, { prompt: {}, prompt_id: 'mine' }]) {
+    expect(await post(USER, '/prompt', body)).toMatch(/^HTTP\/1\.1 200 [\s\S]*"mine"/)
+  }
+  const before = upstream.requests.length
+  for (const [path, body] of [
+    ['/interrupt', { prompt_id: 'mine' }],
+    ['/interrupt', { prompt_id: 'other' }],
+    ['/queue', { delete: ['other'] }],
+    ['/api/jobs/other/cancel', {}],
+    ['/api/jobs/cancel', { job_ids: ['other'] }],
+  ] as const) {
+    expect(await post(USER, path, body)).toMatch(/^HTTP\/1\.1 403 /)
+  }
+  expect(upstream.requests).toHaveLength(before)
+  expect(await post(ADMIN, '/interrupt', { prompt_id: 'mine' })).toMatch(/^HTTP\/1\.1 200 /)
+  expect(proxy.lines.filter((line) => line.includes('no such table')).map((line) => line.split(':')[0])).toEqual([
+    'Prompt owners cannot be read',
+    'Prompt owners cannot be written',
+  ])
+})
