@@ -76,6 +76,10 @@ export class TendedSession {
     setImmediate(() => this.#session.destroy(new Error('too many resets'), constants.NGHTTP2_ENHANCE_YOUR_CALM))
   }
 
+  get neverAsked(): boolean {
+    return this.#lastId === 0
+  }
+
   /** It had requests, and has none now. */
   get isIdle(): boolean {
     return this.#lastId > 0 && this.#open.size === 0

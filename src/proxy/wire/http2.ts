@@ -9,7 +9,7 @@ import {
 import type { TLSSocket } from 'node:tls'
 import type { ClientConnection, ClientRequest, ClientResponse, Framing } from './client.ts'
 import { type SessionLimits, TendedSession } from './http2-session.ts'
-import { protocolAnswer, respond } from './respond.ts'
+import { LINGER_MS, protocolAnswer, respond } from './respond.ts'
 import type { Unread } from './unread.ts'
 
 export interface Http2Limits extends SessionLimits {
@@ -29,7 +29,7 @@ export interface Http2Door {
   accept(socket: TLSSocket): void
   /** Connections that had their requests and have none now end, for others need their room. */
   closeIdle(): void
-  /** Lets open streams finish, takes no new ones. */
+  /** Lets open streams finish, takes no new ones; cuts connections that never had one. */
   drain(): void
   /** Cuts what is left. */
   cut(): void
@@ -96,12 +96,22 @@ export function createHttp2({ limits, always, unread, onRequest }: Http2Options)
     })
   })
   return {
-    accept: (socket) => void server.emit('connection', socket),
+    accept(socket) {
+      // Its session is over then, and nobody looks any more whether the client goes.
+      socket.once('finish', () => {
+        const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref()
+        socket.once('close', () => clearTimeout(timer))
+      })
+      server.emit('connection', socket)
+    },
     closeIdle() {
       for (const [session, tended] of sessions) if (tended.isIdle) session.close()
     },
     drain() {
-      for (const session of sessions.keys()) session.close()
+      for (const [session, tended] of sessions) {
+        if (tended.neverAsked) session.destroy()
+        else session.close()
+      }
     },
     cut() {
       for (const session of sessions.keys()) session.destroy()

@@ -5,7 +5,7 @@ import { dropRest } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 
 /** How long a socket that was refused may take to read why. */
-const LINGER_MS = 2_000
+export const LINGER_MS = 2_000
 
 /** Writes an answer of ours and gives the length of its body. The one place that does, but for `respondRaw`. */
 export function respond(request: ClientRequest, response: ClientResponse, { status, headers, body }: Answer): number {

@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { AddressInfo, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { Answer } from '../pages/answer.ts'
+import { followHttp1 } from './at-work.ts'
 import { framingOf } from './body.ts'
 import type { ClientRequest, ClientResponse } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
@@ -52,7 +53,7 @@ export interface Listener {
   readonly port: number
   /** New connections get this certificate; open ones go on with theirs. */
   renew(pair: TlsPair): void
-  /** Stops accepting; what runs may finish within `drainMs`, then everything is cut. */
+  /** Stops accepting, and cuts where nothing runs; what runs may finish within `drainMs`, then everything is cut. */
   close(drainMs: number): Promise<void>
 }
 
@@ -61,7 +62,7 @@ function ignore(): void {}
 /** After the idle time has ended an exchange there is this much for its last words. */
 const SPARE_MS = 10_000
 
-/** How often idle connections are looked for while draining. */
+/** How often connections on which nothing runs are looked for while draining. */
 const DRAIN_LOOK_MS = 25
 
 /** Rule 15: a listener with a strict parser and bounded heads. Rejects with the system's error where it cannot listen. */
@@ -73,6 +74,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
   const doubtful = new WeakSet<Socket>()
   /** Connections of which node:http drops what came with the request that is being taken. */
   const torn = new WeakSet<Socket>()
+  /** Upgraded, or never to be: whoever took them ends them. */
+  const handedOn = new WeakSet<Socket>()
   let draining = false
   const isOneTooMany = countWaiting()
 
@@ -133,6 +136,9 @@ export async function listen(options: ServerOptions): Promise<Listener> {
 
   let http2: Http2Door | undefined
   let connections: Connections | undefined
+  const cutIdle = followHttp1(server, tls ? 'secureConnection' : 'connection', (socket) => {
+    return handedOn.has(socket) || isRunning(latest.get(socket))
+  })
   options.places.guard(server, () => {
     server.closeIdleConnections()
     http2?.closeIdle()
@@ -150,6 +156,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     take(request, response, refusedHead(request) ?? FOREIGN_EXPECTATION)
   })
   server.on('upgrade', (request: IncomingMessage, socket: Socket, head: Buffer) => {
+    handedOn.add(socket)
     socket.on('error', () => socket.destroy())
     if (doubtful.has(socket)) return endRaw(socket)
     if (hasTooManyFields(request)) return respondRaw(socket, TOO_MANY_FIELDS, nowMs())
@@ -185,15 +192,20 @@ export async function listen(options: ServerOptions): Promise<Listener> {
       draining = true
       const closed = once(server, 'close')
       server.close()
-      http2?.drain()
-      const idle = setInterval(() => server.closeIdleConnections(), DRAIN_LOOK_MS)
+      const look = () => {
+        cutIdle()
+        http2?.drain()
+        connections?.cutHandshakes()
+      }
+      look()
+      const looking = setInterval(look, DRAIN_LOOK_MS)
       const deadline = setTimeout(() => {
         server.closeAllConnections()
         http2?.cut()
         connections?.cut()
       }, drainMs)
       await closed
-      clearInterval(idle)
+      clearInterval(looking)
       clearTimeout(deadline)
     },
   }
@@ -210,6 +222,11 @@ function standing(response: ServerResponse | undefined): 'free' | 'pending' | 'l
   const isOut = response.writableFinished || (response.writableEnded && response.socket !== null)
   if (!isOut) return 'pending'
   return response.shouldKeepAlive && response.req.complete ? 'free' : 'last'
+}
+
+/** Not all of the request is here, or not all of the answer is on its way. */
+function isRunning(response: ServerResponse | undefined): boolean {
+  return response !== undefined && !(response.writableFinished && response.req.complete)
 }
 
 /** As many as HTTP/2 has streams. 64 KiB hold 1,600 requests, and nothing else would bound what they cost in one go. */

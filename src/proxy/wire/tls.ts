@@ -64,16 +64,23 @@ const PLAIN_HTTP: ReadonlySet<string | undefined> = new Set(['ERR_SSL_HTTP_REQUE
 export interface Connections {
   /** Cuts all of them: node:http knows neither those of HTTP/2 nor those that have not finished their handshake. */
   cut(): void
+  /** Those that have not finished their handshake alone. */
+  cutHandshakes(): void
 }
 
 /** Cuts a connection whose handshake fails, but hands its bare socket to `tellPlain` where it spoke plain HTTP. */
 export function watchHandshakes(server: Server, tellPlain: (socket: Socket) => void): Connections {
   const sockets = new Map<string, Socket>()
+  const secured = new WeakSet<Socket>()
   const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`
   server.on('connection', (socket: Socket) => {
     const peer = peerOf(socket)
     sockets.set(peer, socket)
     socket.once('close', () => sockets.delete(peer))
+  })
+  server.on('secureConnection', (secure: TLSSocket) => {
+    const socket = sockets.get(peerOf(secure))
+    if (socket) secured.add(socket)
   })
   server.on('tlsClientError', (error: NodeJS.ErrnoException, secure: TLSSocket) => {
     const socket = PLAIN_HTTP.has(error.code) ? sockets.get(peerOf(secure)) : undefined
@@ -83,6 +90,10 @@ export function watchHandshakes(server: Server, tellPlain: (socket: Socket) => v
   return {
     cut() {
       for (const socket of sockets.values()) socket.destroy()
+    },
+    cutHandshakes() {
+      // One that is ended is being told of its plain HTTP
+      for (const socket of sockets.values()) if (!secured.has(socket) && !socket.writableEnded) socket.destroy()
     },
   }
 }
