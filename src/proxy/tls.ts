@@ -30,6 +30,8 @@ export interface LiveTls {
 
 const PEM_BYTES = 1024 * 1024
 const DAY_MS = 86_400_000
+/** Of an EC key: no signature of another's is offered by browsers, and OpenSSL takes such a certificate all the same. */
+const CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1'])
 /** A self-signed certificate with less than this left is made anew at start. */
 const RENEW_MS = 30 * DAY_MS
 
@@ -120,6 +122,10 @@ function checkPair(cert: string, key: string, now: number, log: (line: string) =
   if (!certificate.checkPrivateKey(secret)) {
     const remedy = 'Name the key that it was made with; the own certificate stands first in its file.'
     throw usage('--tls-keyfile is not the key of the certificate in --tls-certfile.', remedy)
+  }
+  const { namedCurve = '' } = secret.asymmetricKeyDetails ?? {}
+  if (secret.asymmetricKeyType === 'ec' && !CURVES.has(namedCurve)) {
+    throw usage('The key of --tls-keyfile is on a curve that clients do not take.', 'Make one on P-256, or on P-384.')
   }
   try {
     createSecureContext(secureContext({ cert, key }))

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -33,6 +34,13 @@ function write(name: string, text: string): void {
 function open(cert: string, key: string, nowMs = Date.now): LiveTls {
   live = openTls({ certFile: file(cert), keyFile: file(key) }, nowMs, (line) => lines.push(line))
   return live
+}
+
+/** What `makeCertificate` does not make: a key on another curve, and its certificate, as `NAME.crt` and `NAME.key`. */
+function writeOnCurve(name: string, curve: string): void {
+  const files = ['-keyout', file(`${name}.key`), '-out', file(`${name}.crt`)]
+  const key = ['-newkey', 'ec', '-pkeyopt', `ec_paramgen_curve:${curve}`, '-nodes']
+  execFileSync('openssl', ['req', '-x509', ...key, ...files, '-days', '100', '-subj', '/CN=test'], { stdio: 'ignore' })
 }
 
 /** A link that takes the place of another in one step. */
@@ -145,4 +153,28 @@ describe('at the start', () => {
       expect.objectContaining({ remedy: expect.stringContaining('stands first in its file') }),
     )
   })
+
+  test.each(['secp256k1', 'secp224r1', 'brainpoolP256r1'])(
+    'a key on %s is refused, for no client agrees to it',
+    (curve) => {
+      writeOnCurve('a', curve)
+      expect(() => open('a.crt', 'a.key')).toThrow('on a curve that clients do not take')
+    },
+  )
+
+  test.each(['P-256', 'P-384', 'P-521'])('a key on %s is taken', (curve) => {
+    writeOnCurve('a', curve)
+    expect(open('a.crt', 'a.key').fingerprint).not.toBe('')
+  })
+})
+
+test('a renewed certificate whose key no client agrees to leaves the good one in use', async () => {
+  const pem = testCertificate()
+  for (const name of ['a.crt', 'a.key']) write(name, pem)
+  const opened = open('a.crt', 'a.key')
+  writeOnCurve('a', 'secp256k1')
+  opened.reload()
+  expect(lines.join()).toContain('on a curve that clients do not take')
+  expect(lines.join()).toContain('The last good certificate stays in use')
+  expect(opened.fingerprint).toBe(fingerprintOf(pem))
 })
