@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { inTransaction, type Transactional } from '../files/transaction.ts'
 
 /** Where the uses go; serve.db behind sqliteSink. May throw: the uses are kept and tried again. */
 export interface LastUsedSink {
@@ -7,8 +8,7 @@ export interface LastUsedSink {
 }
 
 /** What sqliteSink needs of node:sqlite's DatabaseSync. */
-export interface Database {
-  exec(sql: string): void
+export interface Database extends Transactional {
   prepare(sql: string): { run(...values: (string | number)[]): unknown }
 }
 
@@ -23,14 +23,9 @@ export function sqliteSink(db: Database): LastUsedSink {
   )
   return {
     write(uses) {
-      db.exec('BEGIN IMMEDIATE')
-      try {
+      inTransaction(db, () => {
         for (const [keyId, usedMs] of uses) put.run(keyId, usedMs)
-        db.exec('COMMIT')
-      } catch (error) {
-        db.exec('ROLLBACK')
-        throw error
-      }
+      })
     },
   }
 }

@@ -85,3 +85,15 @@ test('serve.db keeps the latest use, beside other tables, and is read while it i
   )
   db.close()
 })
+
+test('a full disk is thrown as such, and what it kept is written once there is room', () => {
+  const db = new DatabaseSync(':memory:')
+  const sink = sqliteSink(db)
+  db.exec('PRAGMA max_page_count = 1') // no fewer than there are
+  const uses = new Map(Array.from({ length: 1_000 }, (_, i) => [`key ${i}`, i]))
+  expect(() => sink.write(uses)).toThrow('database or disk is full')
+  db.exec('PRAGMA max_page_count = 1000')
+  sink.write(uses)
+  expect(db.prepare('SELECT count(*) AS n FROM key_uses').get()).toEqual({ n: 1_000 })
+  db.close()
+})

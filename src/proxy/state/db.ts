@@ -68,12 +68,25 @@ export function openServeDb(path: string): ServeDb {
   } catch (error) {
     db?.close()
     if (error instanceof ComfyAuthError) throw error
-    throw new ComfyAuthError('usage', `${path} cannot be used as serve's database (${reason(error)}).`, {
-      remedy:
-        'Move the file away: everyone logs in once more, whose prompt is whose and when keys were last used is forgotten.',
-      cause: error,
-    })
+    throw unusable(path, error)
   }
+}
+
+/** Of SQLite's result codes, SQLITE_IOERR_SHMSIZE too: a full disk has no room for the file beside it. */
+const FULL: readonly number[] = [13, 10 | (19 << 8)]
+const IO_ERROR = 10
+
+/** Only a file that is at fault itself is to be moved away. */
+function unusable(path: string, error: unknown): ComfyAuthError {
+  const code = error instanceof Error && 'errcode' in error && typeof error.errcode === 'number' ? error.errcode : 0
+  const isFull = FULL.includes(code)
+  const why = isFull ? 'no space left on the device' : reason(error)
+  let remedy =
+    'Move the file away: everyone logs in once more, whose prompt is whose and when keys were last used is forgotten.'
+  if (isFull) remedy = 'Free some space there, and leave the file where it is: it is unharmed.'
+  else if ((code & 0xff) === IO_ERROR)
+    remedy = 'See whether its disk is full or broken, and leave the file where it is.'
+  return new ComfyAuthError('usage', `${path} cannot be used as serve's database (${why}).`, { remedy, cause: error })
 }
 
 /** SQLite makes a new file with 0644, and gives its -wal and -shm the mode of the database: so the file is made first. */

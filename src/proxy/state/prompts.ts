@@ -1,3 +1,4 @@
+import { inTransaction } from '../../files/transaction.ts'
 import type { ServeDb } from './db.ts'
 
 export interface Prompts {
@@ -71,17 +72,12 @@ export function createPrompts(db: ServeDb, options: PromptsOptions = {}): Prompt
     timer = undefined
     if (waiting.size === 0) return
     try {
-      db.exec('BEGIN IMMEDIATE')
-      try {
+      inTransaction(db, () => {
         for (const [promptId, { keyId, atMs }] of waiting) insert.run(promptId, keyId, atMs)
         for (const keyId of new Set([...waiting.values()].map((owner) => owner.keyId))) trim.run(keyId, maxPerKey)
-        db.exec('COMMIT')
-        waiting.clear()
-        unwritable = false
-      } catch (error) {
-        db.exec('ROLLBACK')
-        throw error
-      }
+      })
+      waiting.clear()
+      unwritable = false
     } catch (error) {
       if (!unwritable) onError(error, 'written')
       unwritable = true

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { customAlphabet } from 'nanoid'
+import { inTransaction } from '../../files/transaction.ts'
 import { type Digest, digestOf } from '../../keys/digest.ts'
 import { base62 } from '../../keys/format.ts'
 import type { KnownSession } from '../decide/facts.ts'
@@ -155,17 +156,12 @@ export function createSessions(db: ServeDb, options: SessionsOptions = {}): Sess
   function write(): void {
     if (unsaved.added.size + unsaved.touched.size + unsaved.removed.size === 0) return
     try {
-      db.exec('BEGIN IMMEDIATE')
-      try {
+      inTransaction(db, () => {
         for (const id of unsaved.removed) remove.run(id)
         for (const id of unsaved.added) insert.run(...columns(byId.get(id)!))
         // Never an insert: another process may have ended it since.
         for (const id of unsaved.touched) update.run(byId.get(id)!.usedMs, id)
-        db.exec('COMMIT')
-      } catch (error) {
-        db.exec('ROLLBACK')
-        throw error
-      }
+      })
     } catch (error) {
       if (!unwritable) onError(error, 'written')
       unwritable = true
@@ -287,9 +283,9 @@ export function storedSessions(db: ServeDb, nowMs: number): readonly Session[] {
 /** Ends them for a serve that runs too: it looks every `pollMs`. */
 export function endStored(db: ServeDb, ids: readonly string[]): void {
   const remove = db.prepare('DELETE FROM sessions WHERE id = ?')
-  db.exec('BEGIN IMMEDIATE')
-  for (const id of ids) remove.run(id)
-  db.exec('COMMIT')
+  inTransaction(db, () => {
+    for (const id of ids) remove.run(id)
+  })
 }
 
 function endOf(of: { remember: boolean; createdMs: number; usedMs: number }): number {

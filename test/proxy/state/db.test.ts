@@ -1,11 +1,15 @@
+import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { pathToFileURL } from 'node:url'
 import { expect, test } from 'vitest'
 import { ComfyAuthError } from '../../../src/errors.ts'
 import { openServeDb } from '../../../src/proxy/state/db.ts'
 import { createSessions, storedSessions } from '../../../src/proxy/state/sessions.ts'
 import { temporaryFolder as folder } from '../../support/cli.ts'
+
+const url = pathToFileURL(join(import.meta.dirname, '../../../src/proxy/state/db.ts')).href
 
 function failure(path: string): ComfyAuthError {
   try {
@@ -90,6 +94,21 @@ test('a folder where none can be made is one line, and not tried for ever', () =
   const error = failure('/proc/none/serve.db')
   expect(error.kind).toBe('usage')
   expect(error.message).toBe('A folder for our files cannot be made: no such file or folder.')
+})
+
+test.each([
+  ['for what SQLite keeps beside it', 16_384, 'no space left on the device', /^Free some space/],
+  ['for what is written', 32_768, 'disk I/O error', /full or broken.*leave the file where it is/],
+])('where the disk takes nothing %s, nobody is told to move the file away', (_, bytes, cause, remedy) => {
+  const path = join(folder(), 'serve.db')
+  const script = `import { openServeDb } from ${JSON.stringify(url)}
+    try { openServeDb(process.argv[1]) } catch ({ message, remedy }) { console.log(JSON.stringify({ message, remedy })) }`
+  const args = ['--input-type=module', '-e', script, path]
+  const said = execFileSync('prlimit', [`--fsize=${bytes}`, process.execPath, ...args], { encoding: 'utf8' })
+  expect(JSON.parse(said)).toEqual({
+    message: `${path} cannot be used as serve's database (${cause}).`,
+    remedy: expect.stringMatching(remedy),
+  })
 })
 
 function overwrite(path: string, at: number): void {

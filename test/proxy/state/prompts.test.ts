@@ -134,3 +134,15 @@ test('where the database cannot be read no prompt is anybody’s, which is told 
     { prompt_id: 'old', key_id: '' },
   ])
 })
+
+test('a full disk is told of as such', () => {
+  const told: unknown[] = []
+  const db = openServeDb(':memory:')
+  const prompts = createPrompts(db, { onError: (error) => told.push(error) })
+  db.exec('PRAGMA max_page_count = 1') // no fewer than there are
+  for (let i = 0; i < 1_000; i++) prompts.record('k1', `prompt ${i}`)
+  prompts.close()
+  prompts.close()
+  expect(told).toMatchObject([{ message: 'database or disk is full' }])
+  expect(prompts.owns('k1', 'prompt 0')).toBe(true)
+})

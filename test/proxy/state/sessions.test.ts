@@ -239,3 +239,15 @@ test('a database that cannot be read or written is told of once while it lasts, 
   const once = ['read: no such table: sessions', 'written: no such table: sessions']
   expect(told.map((line) => line.replace('main.', '')).toSorted()).toEqual([...once, ...once].toSorted())
 })
+
+test('a full disk is told of as such, once while it lasts', async () => {
+  const told: unknown[] = []
+  const db = database()
+  const serve = sessionsOn(db, { onError: (error) => told.push(error) })
+  db.exec('PRAGMA max_page_count = 1') // no fewer than there are
+  for (let i = 0; i < 100; i++) start(serve)
+  await serve.saved()
+  serve.close()
+  expect(told).toMatchObject([{ message: 'database or disk is full' }])
+  expect(serve.list()).toHaveLength(100)
+})
