@@ -183,11 +183,15 @@ function parseListen(text: string): string[] {
     const address = part.trim().replace(/^\[(.*)\]$/, '$1')
     return address === 'localhost' ? '127.0.0.1' : address
   })
-  if (addresses.some((address) => isIP(address) === 0)) {
-    throw usage('--listen takes IP addresses.', 'Give 127.0.0.1 (this machine alone), or 0.0.0.0 or :: (the network).')
+  if (addresses.some((address) => isIP(address) === 0 || address.includes('%'))) {
+    const remedy = 'Give 127.0.0.1 (this machine alone), or 0.0.0.0 or :: (the network).'
+    throw usage('--listen takes IP addresses, without a zone.', remedy)
   }
   return [...new Set(addresses)]
 }
+
+/** What the system's `sun_path` holds: nothing can listen on a longer one. */
+const LONGEST_SOCKET_BYTES = process.platform === 'linux' ? 107 : 103
 
 /** `http://127.0.0.1:8188`, `https://gpu.example`, `unix:/run/comfyui.sock`. */
 export function parseUpstream(text: string): UpstreamTarget {
@@ -195,6 +199,12 @@ export function parseUpstream(text: string): UpstreamTarget {
     const socketPath = text.slice('unix:'.length)
     if (!socketPath.startsWith('/')) {
       throw usage('--upstream unix: needs an absolute path.', 'Write it as unix:/run/comfyui.sock.')
+    }
+    if (Buffer.byteLength(socketPath) > LONGEST_SOCKET_BYTES) {
+      throw usage(
+        '--upstream unix: is longer than the path of a socket may be.',
+        'Move it, or name a short link to it.',
+      )
     }
     return { protocol: 'http:', hostname: 'localhost', port: 80, socketPath, shown: `unix:${socketPath}` }
   }

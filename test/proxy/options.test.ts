@@ -33,10 +33,13 @@ describe('what is refused, with the flag to mend', () => {
     ].map((upstream): [string, Partial<ProxyOptions>] => ['--upstream', { upstream }]),
     ['--upstream', { upstream: 'http://user:secret@127.0.0.1:8188' }],
     ['--upstream', { upstream: 'unix:comfyui.sock' }],
+    ['--upstream', { upstream: `unix:/${'\u00e9'.repeat(60)}` }],
     ['--upstream', { upstream: 'http://localhost:8189' }],
     ['--upstream', { upstream: 'http://127.0.0.1:8189', listen: '0.0.0.0' }],
     ['--listen', { listen: 'example.com' }],
     ['--listen', { listen: '' }],
+    ['--listen', { listen: '::1%lo' }],
+    ['--listen', { listen: '127.0.0.1,[fe80::1%eth0]' }],
     ['--port', { port: 65_536 }],
     ['--hsts', { hsts: true }],
     ['--hsts', { hsts: true, tls: { selfSigned: 'own.pem' } }],
@@ -95,6 +98,8 @@ describe('what is refused, with the flag to mend', () => {
 
 describe('what is taken', () => {
   test('upstreams', () => {
+    const longest = `/${'a'.repeat(102)}`
+    expect(parseUpstream(`unix:${longest}`)).toMatchObject({ socketPath: longest })
     expect(parseUpstream('http://[::1]:8188')).toMatchObject({ hostname: '::1', port: 8188 })
     expect(parseUpstream('https://gpu.example')).toMatchObject({ protocol: 'https:', port: 443 })
     expect(parseUpstream('http://comfy')).toMatchObject({ hostname: 'comfy', port: 80 })
