@@ -57,7 +57,7 @@ export async function listenAll(
       // A machine without IPv6 serves ComfyUI's bare --listen (0.0.0.0,::) on what it has.
       if (codeOf(error) === 'EAFNOSUPPORT' && listeners.length > 0) continue
       await Promise.all(listeners.map((listener) => listener.close(0)))
-      throw cannotListen(error, port)
+      throw cannotListen(error, '--port', `Port ${port}`)
     }
   }
   onPort(port)
@@ -92,7 +92,7 @@ async function redirectAll(
     } catch (error) {
       if (codeOf(error) === 'EAFNOSUPPORT' && listeners.length > 0) continue
       await Promise.all(listeners.map((listener) => listener.close(0)))
-      throw cannotListen(error, from)
+      throw cannotListen(error, '--tls-redirect-port', 'The port of --tls-redirect-port')
     }
   }
   return listeners
@@ -106,13 +106,13 @@ function secureOrigin(text: string, port: number, { hosts, publicUrl }: Settings
   return `https://${urlHost(host.name)}${port === 443 ? '' : `:${port}`}`
 }
 
-function cannotListen(error: unknown, port: number): unknown {
+function cannotListen(error: unknown, flag: string, port: string): unknown {
   const fault = (message: string, remedy: string) => new ComfyAuthError('usage', message, { remedy, cause: error })
   switch (codeOf(error)) {
     case 'EADDRINUSE':
-      return fault(`Port ${port} is in use.`, 'Stop what listens there, or choose another with --port.')
+      return fault(`${port} is in use.`, `Stop what listens there, or choose another with ${flag}.`)
     case 'EACCES':
-      return fault(`Port ${port} needs more rights than this user has.`, 'Choose one above 1023 with --port.')
+      return fault(`${port} needs more rights than this user has.`, `Choose one above 1023 with ${flag}.`)
     case 'EADDRNOTAVAIL':
       return fault(
         '--listen names an address that this machine does not have.',

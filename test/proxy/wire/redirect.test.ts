@@ -58,4 +58,13 @@ describe('--tls-redirect-port', () => {
     }
     expect(await ask('GET', 'evil.example')).toEqual([400, undefined])
   })
+
+  test('that is in use ends the start, and the flag to change is named', async () => {
+    const tlsRedirectPort = Number(new URL(sim.url).port)
+    await expect(startProxy(sim.url, { tls, tlsRedirectPort })).rejects.toMatchObject({
+      kind: 'usage',
+      message: 'The port of --tls-redirect-port is in use.',
+      remedy: 'Stop what listens there, or choose another with --tls-redirect-port.',
+    })
+  })
 })
