@@ -36,7 +36,7 @@
     const kept = pairs.filter((pair) => !['api_key', 'token'].some((name) => new URLSearchParams(`&${pair}`).has(name)))
     if (kept.length === pairs.length) return
     const search = kept.length === 0 ? '' : `?${kept.join('&')}`
-    history.replaceState(history.state, '', location.pathname + search + location.hash)
+    history.replaceState(history.state, '', location.origin + location.pathname + search + location.hash)
   }
   quietly(dropKey)
 

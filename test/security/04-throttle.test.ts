@@ -167,6 +167,26 @@ describe('a foreign page, which can have a visitor’s browser send any query', 
         headers: { Accept: 'image/*', Referer: 'http://evil.example/' },
       },
     ],
+    [
+      'a frame over plain HTTP',
+      {
+        target: `/?api_key=${encodeURIComponent(key)}`,
+        headers: { Accept: 'text/html', Referer: 'http://evil.example/' },
+      },
+    ],
+    [
+      'a page fetched ahead',
+      {
+        target: `/?api_key=${encodeURIComponent(key)}`,
+        headers: {
+          ...image,
+          'Sec-Fetch-Site': 'none',
+          'Sec-Fetch-Mode': 'navigate',
+          'Sec-Fetch-Dest': 'document',
+          'Sec-Purpose': 'prefetch',
+        },
+      },
+    ],
     ['a frame without an origin', { target: `/queue?token=${encodeURIComponent(key)}`, headers: { Origin: 'null' } }],
   ]
 
@@ -194,10 +214,12 @@ describe('a foreign page, which can have a visitor’s browser send any query', 
     }
   })
 
-  test('may lead to us with a key, which is asked about, and whose guesses count as anybody’s', () => {
+  test('may lead to us with a key, which is asked about, and whose guesses count as its own', () => {
     const link = { ...image, 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' }
     expect(ask({ target: '/?api_key=correct%20horse', headers: link })).toMatchObject({ page: 'key-arrival' })
-    expect(failures({ target: '/?api_key=wrong%20guess', headers: link })).toHaveLength(1)
+    expect(ask({ target: '/?api_key=wrong%20guess', headers: link })).toMatchObject({
+      account: { guesser: theirs, failures: [digestOf('wrong guess')] },
+    })
   })
 
   test('is no foreign one where --enable-cors-header names its origin', () => {

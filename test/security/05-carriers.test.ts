@@ -55,6 +55,14 @@ describe('a key counts', () => {
     expect(who({ headers: cookie(SESSIONS.user.cookie, 'comfy_auth_9999') })).toBe('401 no-credential')
   })
 
+  test.each(['\u00a0', '\u0085', '\u000b'])(
+    'not with a byte before its name (%j), by which a browser takes it for another',
+    (byte) => {
+      const headers = cookie(SESSIONS.user.cookie, `${byte}__Host-comfy_auth_8189`)
+      expect(who({ secure: true, headers })).toBe('401 no-credential')
+    },
+  )
+
   test('over TLS only under its __Host- name, which no other port or plain page can set', () => {
     const headers = cookie(SESSIONS.user.cookie, '__Host-comfy_auth_8189')
     expect(who({ secure: true, headers })).toBe('cookie user-id')

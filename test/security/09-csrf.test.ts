@@ -81,6 +81,17 @@ describe.each([
       'a navigation elsewhere',
       { 'Sec-Fetch-Site': 'cross-site', 'Sec-Fetch-Mode': 'navigate', 'Sec-Fetch-Dest': 'document' },
     ],
+    ...['prefetch', 'prefetch;prerender', 'Prefetch; anonymous-client-ip'].map(
+      (purpose): [string, Record<string, string>] => [
+        `what a page has fetched ahead (${purpose})`,
+        {
+          'Sec-Fetch-Site': 'none',
+          'Sec-Fetch-Mode': 'navigate',
+          'Sec-Fetch-Dest': 'document',
+          'Sec-Purpose': purpose,
+        },
+      ],
+    ),
     ['a foreign Origin', { Origin: 'https://evil.example' }],
     ['another port', { Origin: THEIRS }],
     ['another scheme', { Origin: 'https://127.0.0.1:8189' }],
@@ -165,11 +176,27 @@ describe('a cross-site navigation', () => {
 describe('without Sec-Fetch-Site, Origin and Referer', () => {
   const nothing = {}
 
-  test('a cookie reaches what ComfyUI has, and what --route names', () => {
+  test('a cookie reaches what ComfyUI has', () => {
     expect(passes(BY_COOKIE, nothing, { method: 'GET', target: '/queue' })).toBe(true)
     expect(passes(BY_COOKIE, nothing, { method: 'POST', target: '/auth_logout' })).toBe(true)
+  })
+
+  test('what --route names is no better known: a GET may act there', () => {
     const extraRoutes = [{ role: 'viewer', method: 'GET', path: '/custom/*' }] as const
-    expect(passes(BY_COOKIE, nothing, { method: 'GET', target: '/custom/a' }, { extraRoutes })).toBe(true)
+    const custom = { method: 'GET', target: '/custom/a' }
+    expect(passes(BY_COOKIE, nothing, custom, { extraRoutes })).toBe(false)
+    expect(passes(BY_COOKIE, { Referer: `${OURS}/` }, custom, { extraRoutes })).toBe(true)
+    expect(passes(BY_BASIC, nothing, custom, { extraRoutes })).toBe(true)
+  })
+
+  test('nor is it reached by Basic or without a lock where a browser speaks, which says in which language', () => {
+    const custom = { method: 'GET', target: '/custom/a' }
+    const browser = { 'Accept-Language': 'en' }
+    for (const ambient of [BY_BASIC, NO_AUTH]) {
+      expect(passes(ambient, browser, custom)).toBe(false)
+      expect(passes(ambient, { ...browser, Referer: `${OURS}/` }, custom)).toBe(true)
+      expect(passes(ambient, browser, { method: 'GET', target: '/queue' })).toBe(true)
+    }
   })
 
   test('a cookie does not reach a route that nobody named, where a GET may act', () => {

@@ -129,14 +129,17 @@ export function otherSubprotocols(header: string): string | undefined {
   return others.length === 0 ? undefined : others.join(',').trim()
 }
 
-/** The values of all pairs of our name, each once: another port of the host can toss one of its own (rule 5). */
+/**
+ * The values of all pairs of our name, each once: another port of the host can toss one of its own (rule 5). The name is ours to the
+ * byte: before a no-break space a browser sees no `__Host-`, and lets anybody set it.
+ */
 export function cookieValues(header: string, name: string): string[] {
   const values: string[] = []
   if (!header.includes(name)) return values
   for (const pair of header.split(';')) {
     const equals = pair.indexOf('=')
-    if (equals === -1 || pair.slice(0, equals).trim() !== name) continue
-    const value = pair.slice(equals + 1).trim()
+    if (equals === -1 || trimBlanks(pair.slice(0, equals)) !== name) continue
+    const value = trimBlanks(pair.slice(equals + 1))
     if (value !== '' && !values.includes(value)) values.push(value)
   }
   return values

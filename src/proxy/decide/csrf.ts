@@ -61,12 +61,12 @@ export function checkCsrf(asked: Asked, policy: Policy): Refusal | undefined {
 }
 
 /**
- * Sent by a page of somebody else's, less what a visitor follows to us: its author chose query and subprotocol, and the
- * visitor's browser sent them. The origin that --enable-cors-header names is nobody else's.
+ * Sent by a page of somebody else's: its author chose query and subprotocol, and the visitor's browser sent them. A link that
+ * the visitor follows looks like a tab that a script steers. The origin that --enable-cors-header names is nobody else's.
  */
 export function isForeignPages(facts: RequestFacts, head: Head, policy: Policy): boolean {
   const { fetchSite, origin, referer } = head
-  if (isPageLoad(facts, head) || allowedOrigin(head, policy) !== undefined) return false
+  if (allowedOrigin(head, policy) !== undefined) return false
   if (fetchSite !== undefined) return fetchSite === 'cross-site' || fetchSite === 'same-site'
   const from = origin ?? referer
   return from !== undefined && !isOurs(from, facts, head, policy)
@@ -99,8 +99,13 @@ function isSafe({ facts, head, principal, standpoint, page }: Asked, policy: Pol
   }
   if (mode === 'no-cors') return false
   const from = origin ?? referer
-  if (from === undefined) return standpoint.known || page !== undefined || principal?.carrier !== 'cookie'
+  if (from === undefined) return standpoint.known || page !== undefined || isNoBrowser(head, principal)
   return isAllowedByCors(head, principal, policy) || isOurs(from, facts, head, policy)
+}
+
+/** Nothing tells where a page hides it; a browser says in which languages, and sends cookies. */
+function isNoBrowser(head: Head, principal: Principal | undefined): boolean {
+  return principal?.carrier !== 'cookie' && head.acceptLanguage === undefined
 }
 
 /** Under --no-auth the origin that --enable-cors-header names may call, as it may ComfyUI's; `*` opens nothing here. */

@@ -16,6 +16,7 @@ export interface Head {
   readonly subprotocols: string | undefined
   readonly origin: string | undefined
   readonly referer: string | undefined
+  /** `cross-site` too for what a page had fetched ahead: browsers say `none` there, as if its address had been typed. */
   readonly fetchSite: string | undefined
   readonly fetchMode: string | undefined
   readonly fetchDest: string | undefined
@@ -67,6 +68,7 @@ export function readHead(facts: RequestFacts): Head {
     serviceWorker: undefined,
     preflightMethod: undefined,
   }
+  let isAhead = false
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i]!.toLowerCase()
     const value = headers[i + 1]!
@@ -96,6 +98,9 @@ export function readHead(facts: RequestFacts): Head {
         break
       case 'sec-fetch-site':
         head.fetchSite = once(head.fetchSite, value)
+        break
+      case 'sec-purpose':
+        isAhead ||= value.toLowerCase().includes('prefetch')
         break
       case 'sec-fetch-mode':
         head.fetchMode = once(head.fetchMode, value)
@@ -135,6 +140,7 @@ export function readHead(facts: RequestFacts): Head {
         break
     }
   }
+  if (isAhead && head.fetchSite === 'none') head.fetchSite = 'cross-site'
   return head
 }
 

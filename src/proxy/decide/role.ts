@@ -9,7 +9,7 @@ import type { CanonicalPath } from './target.ts'
 export interface Standpoint {
   readonly route: Route | undefined
   readonly role: Role
-  /** ComfyUI's own route, or one named by --route. */
+  /** ComfyUI's own route: what it does is known. */
   readonly known: boolean
 }
 
@@ -21,7 +21,7 @@ export function standpointOf(facts: RequestFacts, path: CanonicalPath | undefine
   const route = findRoute(facts.method, path)
   if (route) return { route, role: leastRole(route, path), known: route.mark !== 'manager' }
   const extra = findExtraRoute(facts.method, path, policy.extraRoutes)
-  return extra ? { route: undefined, role: extra.role, known: true } : UNKNOWN
+  return extra ? { route: undefined, role: extra.role, known: false } : UNKNOWN
 }
 
 /** `user.css` styles every user's page. */

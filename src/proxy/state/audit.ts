@@ -109,13 +109,18 @@ function lineOf(entry: AuditEntry): string {
     client: entry.client,
     key: entry.key?.keyId,
     label: entry.key?.label,
-    method: entry.method?.slice(0, 32),
+    method: entry.method === undefined ? undefined : methodOf(entry.method),
     path: entry.target === undefined ? undefined : pathOf(entry.target),
     status: entry.status,
     bytes: entry.bytes,
     ms: entry.durationMs === undefined ? undefined : Math.round(entry.durationMs * 10) / 10,
     reason: entry.reason,
   })
+}
+
+/** Over HTTP/2 a client writes what it likes. */
+function methodOf(method: string): string {
+  return /^[A-Z-]{1,32}$/.test(method) ? method : '(no method)'
 }
 
 /** Less the query, where a key may stand, and whatever looks like one in the path, encoded too; `user:password@` stands in no path. */

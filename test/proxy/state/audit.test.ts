@@ -163,6 +163,13 @@ test('a path that is only encoded is written as it came', async () => {
   expect(lines().map(({ path }) => path)).toEqual(paths)
 })
 
+test('a method that HTTP does not know is not repeated: over HTTP/2 it may be a key', async () => {
+  const { log, lines } = audit()
+  for (const method of ['M-SEARCH', makeKey(), 'get', '']) log.record({ ...request, method })
+  await log.close()
+  expect(lines().map(({ method }) => method)).toEqual(['M-SEARCH', '(no method)', '(no method)', '(no method)'])
+})
+
 test('of a flood of refusals without a principal ten a second are written and the rest counted', async () => {
   const { log, lines } = audit()
   const refusal: AuditEntry = { nowMs: 0, event: 'refusal', client: 'c', status: 401, reason: 'no-credential' }
