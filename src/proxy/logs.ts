@@ -19,7 +19,7 @@ export async function openLogs(options: ProxyOptions, log: (line: string) => voi
       onError: (error) => log(`${what} cannot be written: ${error instanceof Error ? error.message : String(error)}`),
       onKept: (error) =>
         log(
-          `${what} is longer than --audit-max-size and cannot be moved to FILE.1 (${errorText(error)}): it grows on. Let serve write the folder that it is in.`,
+          `${what} is longer than --audit-max-size and cannot be moved to FILE.1 (${errorText(error)}): it grows on until it can be. Its folder must be one that serve may write.`,
         ),
     })
   const audit = auditLog === undefined ? undefined : open(auditLog, '--audit-log', 'The audit log')
