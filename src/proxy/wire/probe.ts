@@ -1,5 +1,5 @@
 import { isLoopback, parseIp } from '../decide/address.ts'
-import { reasonOf, type Upstream } from './upstream.ts'
+import type { Upstream } from './upstream.ts'
 
 export type UpstreamReport =
   | { readonly state: 'down'; readonly reason: string }
@@ -14,7 +14,7 @@ export async function probe(upstream: Upstream): Promise<UpstreamReport> {
   try {
     answer = await upstream.ask('/system_stats', { timeoutMs: 3_000 })
   } catch (error) {
-    return { state: 'down', reason: reasonOf(error) || 'no answer' }
+    return { state: 'down', reason: upstream.reasonOf(error) || 'no answer' }
   }
   let stats: unknown
   try {

@@ -51,6 +51,8 @@ export interface Upstream {
   /** An exchange told that it is there, or that it cannot be reached. */
   answered(): void
   failed(error: unknown): void
+  /** Why it cannot be reached, for its owner; a certificate's fault in words. */
+  reasonOf(error: unknown): string
   close(): Promise<void>
 }
 
@@ -68,14 +70,20 @@ const UNREACHABLE = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
-/** Of an https upstream: it is there, and is not believed. Nothing of a request was sent. */
-const DISTRUSTED: Readonly<Record<string, string>> = {
+/** Of an https upstream that no authority vouches for, where --upstream-ca names none either. */
+const UNVOUCHED: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: 'its certificate is self-signed: name it with --upstream-ca',
   SELF_SIGNED_CERT_IN_CHAIN: 'its certificate is of an unknown authority: name that with --upstream-ca',
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'its certificate is of an unknown authority: name that with --upstream-ca',
   UNABLE_TO_GET_ISSUER_CERT: 'its certificate is of an unknown authority: name that with --upstream-ca',
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'its certificate is of an unknown authority: name that with --upstream-ca',
-  CERT_SIGNATURE_FAILURE: 'its certificate is not the one that --upstream-ca names',
+}
+const VOUCHED_BY_NONE = 'its certificate is not vouched for by --upstream-ca'
+
+/** Of an https upstream: it is there, and is not believed. Nothing of a request was sent. */
+const DISTRUSTED: Readonly<Record<string, string>> = {
+  ...UNVOUCHED,
+  CERT_SIGNATURE_FAILURE: VOUCHED_BY_NONE,
   CERT_HAS_EXPIRED: 'its certificate has run out',
   CERT_NOT_YET_VALID: 'its certificate is not good yet: is the clock of this machine right?',
   ERR_TLS_CERT_ALTNAME_INVALID: 'its certificate is for another name than --upstream has',
@@ -95,9 +103,9 @@ export function isUnreachable(error: unknown): boolean {
   return UNREACHABLE.has(code) || Object.hasOwn(DISTRUSTED, code) || Object.hasOwn(SHORT_OF_FILES, code)
 }
 
-/** Why it cannot be reached, for its owner; a certificate's fault in words. */
-export function reasonOf(error: unknown): string {
+function reasonOf(error: unknown, hasCa: boolean): string {
   const code = codeOf(error)
+  if (hasCa && Object.hasOwn(UNVOUCHED, code)) return VOUCHED_BY_NONE
   return DISTRUSTED[code] ?? SHORT_OF_FILES[code] ?? code
 }
 
@@ -143,6 +151,10 @@ export function createUpstream(
   })
   let state: UpstreamState = { state: 'unknown' }
 
+  const reason = (error: unknown) => reasonOf(error, ca !== undefined)
+  const downBecause = (error: unknown): UpstreamState => {
+    return { state: 'down', since: new Date(), lastError: reason(error) || 'unreachable' }
+  }
   const change = (next: UpstreamState) => {
     const before = state.state
     state = next
@@ -209,6 +221,7 @@ export function createUpstream(
     failed: (error) => {
       if (state.state !== 'down') change(downBecause(error))
     },
+    reasonOf: reason,
     close: () => pool.destroy(),
   }
 }
@@ -235,8 +248,4 @@ async function hostHeaderOf({ protocol, hostname, port, socketPath }: UpstreamTa
 /** An address as it stands in a URL: IPv6 in brackets. */
 export function urlHost(address: string): string {
   return address.includes(':') ? `[${address}]` : address
-}
-
-function downBecause(error: unknown): UpstreamState {
-  return { state: 'down', since: new Date(), lastError: reasonOf(error) || 'unreachable' }
 }
