@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { chmodSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { networkInterfaces, hostname as systemName } from 'node:os'
 import { dirname } from 'node:path'
@@ -42,7 +43,7 @@ function usage(message: string, remedy: string, cause?: unknown): ComfyAuthError
 /** Reads or makes the certificate, and follows its files. Throws `usage` where there is no good one to begin with. */
 export function openTls(options: TlsOptions, nowMs: () => number, log: (line: string) => void): LiveTls {
   if ('selfSigned' in options) {
-    const pair = ownPair(options.selfSigned, options.names, nowMs())
+    const pair = ownPair(options.selfSigned, options.names, nowMs(), log)
     const { fingerprint256: fingerprint } = new X509Certificate(pair.cert)
     return { pair, fingerprint, selfSigned: true, onChange: () => {}, reload: () => {}, close: () => {} }
   }
@@ -144,10 +145,13 @@ function tellTerm({ validFrom, validTo }: X509Certificate, now: number, log: (li
 }
 
 /** The certificate that we made before, as long as it is good for these names: its fingerprint is known to people by now. */
-function ownPair(path: string, names: readonly string[], now: number): TlsPair {
+function ownPair(path: string, names: readonly string[], now: number, log: (line: string) => void): TlsPair {
   const name = 'The self-signed certificate'
-  const kept = readPrivate(path, { name, maxBytes: PEM_BYTES, ownOnly: true })?.text
-  if (kept !== undefined && isGood(kept, names, now)) return { cert: kept, key: kept }
+  const { text: kept, mode = 0 } = readPrivate(path, { name, maxBytes: PEM_BYTES, ownOnly: true }) ?? {}
+  if (kept !== undefined && isGood(kept, names, now)) {
+    if ((mode & 0o077) !== 0) closeToOthers(path, log)
+    return { cert: kept, key: kept }
+  }
   const system = systemName()
   const host = /^[A-Za-z0-9.-]{1,63}$/.test(system) ? system : undefined
   const all = new Set(['localhost', '127.0.0.1', '::1', ...(host ? [host] : []), ...ownAddresses(), ...names])
@@ -155,6 +159,17 @@ function ownPair(path: string, names: readonly string[], now: number): TlsPair {
   ensureDir(dirname(path))
   writePrivate(path, made, { overwrite: true, name })
   return { cert: made, key: made }
+}
+
+/** The file is ours: nobody has to be asked to do it. */
+function closeToOthers(path: string, log: (line: string) => void): void {
+  const what = 'could read the key of the self-signed certificate'
+  try {
+    chmodSync(path, 0o600)
+    log(`Others on this machine ${what}: its file is closed now. Remove it, and another is made at the next start.`)
+  } catch {
+    log(`Others on this machine ${what}, and its file cannot be closed: remove it, and another is made.`) // root's
+  }
 }
 
 function isGood(pem: string, names: readonly string[], now: number): boolean {

@@ -229,6 +229,16 @@ describe('a self-signed certificate', () => {
     expect(await shown((await start(selfSigned())).port)).toBe(first)
   })
 
+  test('that others could read is closed, and its owner is told', async () => {
+    const first = await shown((await start(selfSigned())).port)
+    chmodSync(file('own.pem'), 0o644)
+    const { port, lines } = await start(selfSigned())
+    expect(statSync(file('own.pem')).mode & 0o777).toBe(0o600)
+    expect(lines.join()).toContain('could read the key of the self-signed certificate')
+    expect(await shown(port)).toBe(first)
+    expect((await start(selfSigned())).lines).toEqual([])
+  })
+
   test.each([
     { allowHosts: ['gpu.lan'] },
     { allowHosts: ['my_gpu', '[2001:db8::1]'] },
