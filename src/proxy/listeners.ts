@@ -50,6 +50,7 @@ export async function listenAll(
         always: options.hsts ? HSTS : [],
         onRequest: (request, response) => engine.onRequest(request, response, secure),
         onUpgrade: (request, socket, head) => engine.onUpgrade(request, socket, head, secure),
+        onRefused: engine.onRefused,
       })
       port = listener.port
       listeners.push(listener)

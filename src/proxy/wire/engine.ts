@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import { clientAddress } from '../decide/client.ts'
 import { decide } from '../decide/decide.ts'
 import type {
   Account,
@@ -12,6 +13,7 @@ import type {
   RefuseDecision,
   RequestFacts,
 } from '../decide/facts.ts'
+import { readHead } from '../decide/head.ts'
 import type { Answer } from '../pages/answer.ts'
 import type { Pages } from '../pages/pages.ts'
 import type { Audit, AuditEntry } from '../state/audit.ts'
@@ -52,6 +54,8 @@ export interface EngineServices extends ForwardServices, Omit<UpgradeServices, '
 export interface Engine {
   onRequest(request: ClientRequest, response: ClientResponse, secure: boolean): void
   onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer, secure: boolean): void
+  /** Nothing was decided: HTTP itself refused it. It stands in the audit log all the same. */
+  onRefused(status: number, socket: Pick<Socket, 'remoteAddress'>, request?: ClientRequest): void
 }
 
 /** How a request walks: head -> facts -> decide -> page, upstream or refusal -> answer -> audit. HTTP and Upgrade alike. */
@@ -279,6 +283,12 @@ export function createEngine(services: EngineServices): Engine {
         services.onFault(error)
         socket.destroy()
       }
+    },
+    onRefused(status, { remoteAddress: peer = '' }, request) {
+      const { method = '', url: target = '', rawHeaders: headers = [] } = request ?? {}
+      const facts = { method, target, headers, peer, secure: false, upgrade: false, nowMs: nowMs(), freshClientId: '' }
+      const client = clientAddress(facts, readHead(facts), policy)
+      record(facts, { client, principal: undefined, failures: [] }, { event: 'refusal', status, reason: 'protocol' })
     },
   }
 }

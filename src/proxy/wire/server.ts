@@ -46,6 +46,8 @@ export interface ServerOptions {
   readonly always?: readonly string[]
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
   readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
+  /** Refused here already, by the rules of HTTP itself; without a request where its head could not be read. */
+  readonly onRefused: (status: number, socket: Socket, request?: IncomingMessage) => void
 }
 
 export interface Listener {
@@ -106,8 +108,14 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     options.unread.watch(response, request.socket)
     if (draining) response.shouldKeepAlive = false
     for (let i = 0; i < always.length; i += 2) response.setHeader(always[i]!, always[i + 1]!)
-    if (refusal) respond(request, response, refusal)
-    else options.onRequest(request, response)
+    if (!refusal) return options.onRequest(request, response)
+    respond(request, response, refusal)
+    options.onRefused(refusal.status, request.socket, request)
+  }
+
+  const refuse = (socket: Socket, answer: Answer, request?: IncomingMessage) => {
+    respondRaw(socket, answer, nowMs())
+    options.onRefused(answer.status, socket, request)
   }
 
   const http1 = {
@@ -159,15 +167,15 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     handedOn.add(socket)
     socket.on('error', () => socket.destroy())
     if (doubtful.has(socket)) return endRaw(socket)
-    if (hasTooManyFields(request)) return respondRaw(socket, TOO_MANY_FIELDS, nowMs())
+    if (hasTooManyFields(request)) return refuse(socket, TOO_MANY_FIELDS, request)
     options.onUpgrade(request, socket, head)
   })
-  server.on('connect', (_request: IncomingMessage, socket: Socket) => {
+  server.on('connect', (request: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy())
     const state = standing(latest.get(socket))
     if (state === 'pending') socket.destroy()
     else if (state === 'last' || doubtful.has(socket)) endRaw(socket)
-    else respondRaw(socket, protocolAnswer(400, 'CONNECT is not served here.'), nowMs())
+    else refuse(socket, NO_CONNECT, request)
   })
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
     const response = latest.get(socket)
@@ -177,7 +185,7 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     const comesTooEarly = state === 'pending' && !isItsOwn
     if (!socket.writable || error.code === 'ECONNRESET' || comesTooEarly) socket.destroy()
     else if (state === 'last') endRaw(socket)
-    else respondRaw(socket, parserAnswer(error.code ?? ''), nowMs())
+    else refuse(socket, parserAnswer(error.code ?? ''))
   })
 
   server.listen({ host, port, backlog: 4_096 })
@@ -259,6 +267,7 @@ function destroyCrowded(socket: Socket): void {
   socket.destroy()
 }
 
+const NO_CONNECT = protocolAnswer(400, 'CONNECT is not served here.')
 const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')
 const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')
 

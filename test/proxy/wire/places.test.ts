@@ -62,6 +62,7 @@ test('the port that sends browsers on to TLS takes from the same count', async (
     nowMs: Date.now,
     onRequest: (_request, response) => void response.end('hi'),
     onUpgrade: (_request, socket) => socket.destroy(),
+    onRefused: () => {},
   })
   const redirect = await listenForRedirect({
     host: '127.0.0.1',
