@@ -35,6 +35,7 @@ const PAGE_BODY_BYTES = 16 * 1024
 /** For all of a body that is read whole before anything is decided by it. */
 const PAGE_BODY_MS = 30_000
 const GONE = Symbol('no whole body came')
+const NO_BODY_HERE = protocolAnswer(413, 'A request without a key brings no body here.')
 const STALLED_ANSWER = protocolAnswer(408, 'The body of this request stopped coming.')
 
 export interface EngineServices extends ForwardServices, Omit<UpgradeServices, 'takeTurn'> {
@@ -144,9 +145,9 @@ export function createEngine(services: EngineServices): Engine {
     }
   }
 
-  function takeTurn({ principal, client }: Account, guest: Guest): (() => void) | undefined {
+  function takeTurn({ principal, client }: Account, guest: Guest, hasBody: boolean): (() => void) | undefined {
     const name = principal?.keyId === undefined ? `address ${client}` : `key ${principal.keyId}`
-    return turns.take(name, isStranger(principal), guest)
+    return turns.take(name, isStranger(principal), guest, hasBody)
   }
 
   /** Whoever came without a key where there are keys. */
@@ -157,6 +158,14 @@ export function createEngine(services: EngineServices): Engine {
   function forward(request: ClientRequest, response: ClientResponse, facts: RequestFacts, decision: ForwardDecision) {
     const { maxUploadBytes } = services
     const { hasBody, contentLength = 0 } = framingOf(request)
+    const { principal } = decision.account
+    if (hasBody && isStranger(principal)) {
+      // Nobody reads it, and while its request waits for a turn it would stand in memory.
+      response.shouldKeepAlive = false
+      const bytes = respond(request, response, NO_BODY_HERE)
+      record(facts, decision.account, { event: 'request', status: NO_BODY_HERE.status, bytes })
+      return
+    }
     if (maxUploadBytes !== undefined && contentLength > maxUploadBytes) {
       // Whoever asked first takes the answer for its body, and may send neither that nor a request behind it.
       if (request.headers.expect !== undefined) response.shouldKeepAlive = false
@@ -172,8 +181,7 @@ export function createEngine(services: EngineServices): Engine {
       const status = response.headersSent ? { status: response.statusCode } : {}
       record(facts, decision.account, { event: 'request', ...status, bytes, ...(broken && { reason: broken }) })
     })
-    const { principal } = decision.account
-    const leave = takeTurn(decision.account, exchange)
+    const leave = takeTurn(decision.account, exchange, hasBody)
     if (!leave) {
       exchange.bytes = respond(request, response, CROWDED)
       return
@@ -231,7 +239,7 @@ export function createEngine(services: EngineServices): Engine {
     const { account } = decision
     const { principal, client } = account
     let free: (() => void) | undefined
-    const own = { ...services, handshakeMs, takeTurn: (guest: Guest) => takeTurn(account, guest) }
+    const own = { ...services, handshakeMs, takeTurn: (guest: Guest) => takeTurn(account, guest, false) }
     const upgrade = new Upgrade(socket, facts, decision, own, ({ status, bytesDown, broken }) => {
       free?.()
       const outcome = { ...(status !== undefined && { status }), ...(broken && { reason: broken }) }

@@ -14,6 +14,8 @@ export interface TurnLimits {
   readonly waiting: number
   /** The same of all who came without a key. */
   readonly openWaiting: number
+  /** Of the waiting of one key or address, those with a body: what has come of it over HTTP/2, up to 1 MiB each, waits with them. */
+  readonly waitingBodies: number
   /** Who stands in the way of others, and whose client took or sent less than STEADY_BYTES in this time, is cut. */
   readonly patienceMs: number
   /** Whoever has less than an equal share waits no longer than this for those who have more. */
@@ -28,6 +30,7 @@ export const TURN_LIMITS: TurnLimits = {
   keptOpen: 16,
   waiting: 1_024,
   openWaiting: 2_048,
+  waitingBodies: 32,
   patienceMs: 5_000,
   shareMs: 2_000,
 }
@@ -63,11 +66,14 @@ interface Party extends Linked<Party> {
   /** Of the waiting: the next turns are theirs. */
   owed: number
   readonly waiting: LinkedList<Ticket>
+  /** Of those: with a body. */
+  bodies: number
 }
 
 interface Ticket extends Linked<Ticket> {
   readonly guest: Guest
   readonly party: Party
+  readonly hasBody: boolean
   state: 'waiting' | 'running' | 'left'
   /** Since when its client has kept it from going on, and what had moved by then. */
   stillSinceMs: number | undefined
@@ -127,13 +133,14 @@ export class Turns {
   /**
    * Starts the guest now or when its turn comes. `name`: of its key, or of its address where it came without one (`open`).
    * The function given back is called once it is over, or no longer wanted; undefined: too many wait already, and this one
-   * is never started.
+   * is never started. `hasBody`: its client sends one, or has sent it.
    */
-  take(name: string, open: boolean, guest: Guest): (() => void) | undefined {
+  take(name: string, open: boolean, guest: Guest, hasBody: boolean): (() => void) | undefined {
     const party = this.#partyOf(name, open)
     const ticket: Ticket = {
       guest,
       party,
+      hasBody,
       state: 'waiting',
       stillSinceMs: undefined,
       stillAtBytes: 0,
@@ -143,8 +150,7 @@ export class Turns {
     if (party.waiting.size === 0 && this.#mayRun(party)) {
       this.#run(ticket)
     } else {
-      const { waiting, openWaiting } = this.#limits
-      if (party.waiting.size >= waiting || (party.line === this.#open && this.#open.waiting >= openWaiting)) {
+      if (!this.#mayWait(ticket)) {
         this.#forget(party)
         return undefined
       }
@@ -152,6 +158,7 @@ export class Turns {
       if (party.waiting.size === 0) party.line.parties.push(party)
       party.waiting.push(ticket)
       party.line.waiting++
+      if (hasBody) party.bodies++
     }
     return () => this.#leave(ticket)
   }
@@ -161,10 +168,17 @@ export class Turns {
     if (known) return known
     const { perKey, perAddress } = this.#limits
     const [line, most] = open ? [this.#open, perAddress] : [this.#keyed, perKey]
-    const party: Party = { name, line, most, running: 0, going: 0, owed: 0, waiting: new LinkedList() }
+    const party: Party = { name, line, most, running: 0, going: 0, owed: 0, waiting: new LinkedList(), bodies: 0 }
     this.#parties.set(name, party)
     line.size++
     return party
+  }
+
+  #mayWait({ party, hasBody }: Ticket): boolean {
+    const { waiting, bodies, line } = party
+    const limits = this.#limits
+    if (waiting.size >= limits.waiting || (hasBody && bodies >= limits.waitingBodies)) return false
+    return line !== this.#open || line.waiting < limits.openWaiting
   }
 
   #mayRun({ running, most, line }: Party): boolean {
@@ -204,6 +218,7 @@ export class Turns {
     const { party } = ticket
     party.waiting.delete(ticket)
     party.line.waiting--
+    if (ticket.hasBody) party.bodies--
     if (this.#owed.delete(ticket)) party.owed--
     if (party.waiting.size === 0) party.line.parties.delete(party)
   }

@@ -1,8 +1,11 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
 import { certificateFiles } from '../../support/certificate.ts'
+import { temporaryFolder } from '../../support/cli.ts'
 import { closers, closing } from '../../support/closers.ts'
 import { client2, END_HEADERS, END_STREAM, FRAME, headerBlock, pseudo, raw2 } from '../../support/http2.ts'
 import { exchange, get, proxied, type RawRequest, rawClient, rawUpstream, startProxy, USER, VIEWER } from './support.ts'
@@ -122,6 +125,41 @@ test('too many that wait are told so at once, with a time to come again', async 
   expect(text).toMatch(/^HTTP\/1\.1 503 /)
   expect(text).toMatch(/\r\nRetry-After: 1\r\n/)
   expect(upstream.requests).toHaveLength(1)
+})
+
+test("a stranger's body is refused at once, however full ComfyUI is, and nothing is dialled for it", async () => {
+  const accessLog = join(temporaryFolder(), 'access.log')
+  const { proxy, upstream } = await proxied(answer, { accessLog, turns: { ...FEW, perAddress: 1, patienceMs: 60_000 } })
+  await deaf(proxy.port, open, '127.0.0.1')
+  await upstream.request(0)
+  const told = await exchange(
+    proxy.port,
+    open.replace('big.js', 'small.js').replace('\r\n\r\n', '\r\nContent-Length: 9\r\n\r\n123456789'),
+  )
+  expect(told).toMatch(/^HTTP\/1\.1 413 [\s\S]*\r\nConnection: close\r\n/i)
+  expect(upstream.requests).toHaveLength(1)
+  while (!readFileSync(accessLog, 'utf8').includes('small.js')) await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(JSON.parse(readFileSync(accessLog, 'utf8').trim())).toMatchObject({ path: '/assets/small.js', status: 413 })
+})
+
+test('over HTTP/2, where bodies come before their turn, few of one key wait with one', async () => {
+  const tls = certificateFiles()
+  const { proxy, upstream } = await proxied(() => {}, {
+    tls,
+    turns: { ...FEW, perKey: 1, waitingBodies: 2, patienceMs: 60_000 },
+  })
+  const client = closing(await client2(proxy.port))
+  const post = (body: Buffer) => client.ask('POST', '/upload/image', { 'x-api-key': USER }, body)
+  const body = Buffer.alloc(64 * 1024)
+  const first = post(body)
+  await upstream.request(0)
+  const rest = [post(body), post(body), post(body), post(body)]
+  const refused = await Promise.race(rest)
+  expect([refused.status, refused.headers['retry-after']]).toEqual([503, '1'])
+  const stranger = await client.ask('GET', '/assets/a.js', {}, body)
+  expect([stranger.status, upstream.requests.length]).toEqual([413, 1])
+  client.close()
+  await Promise.allSettled([first, ...rest])
 })
 
 test('a key that dies while its requests wait takes them along', async () => {

@@ -9,6 +9,7 @@ const LIMITS: TurnLimits = {
   keptOpen: 0,
   waiting: 4,
   openWaiting: 5,
+  waitingBodies: 2,
   patienceMs: 5_000,
   shareMs: 2_000,
 }
@@ -43,9 +44,9 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
-function come(name: string, open = false): Exchange {
+function come(name: string, open = false, hasBody = false): Exchange {
   const exchange = new Exchange()
-  exchange.leave = turns.take(name, open, exchange)
+  exchange.leave = turns.take(name, open, exchange, hasBody)
   return exchange
 }
 
@@ -80,6 +81,20 @@ test('too many that wait are refused, of one name and of all without a key, and 
   const strangers = [...many(4, 'address 1', true), ...many(4, 'address 2', true)]
   expect(strangers.filter(({ leave }) => leave === undefined)).toHaveLength(1)
   expect(come('key b').started).toBe(true)
+})
+
+test('few with a body wait, since it waits with them; whoever runs, or brings none, is not counted', () => {
+  const body = () => come('key a', false, true)
+  const running = [body(), body(), body()]
+  const waiting = [body(), body()]
+  expect([...running, ...waiting].every(({ leave }) => leave !== undefined)).toBe(true)
+  expect(body().leave).toBeUndefined()
+  expect(come('key a').leave).toBeDefined()
+  expect(come('key b', false, true).started).toBe(true)
+  waiting[1]!.leave!()
+  expect([body().leave !== undefined, body().leave]).toEqual([true, undefined])
+  running[0]!.leave!() // the first that waits has its turn
+  expect([waiting[0]!.started, body().leave !== undefined, body().leave]).toEqual([true, true, undefined])
 })
 
 test('a reader that stands still while others wait is cut, and they go on', () => {
