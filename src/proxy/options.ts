@@ -11,7 +11,7 @@ import { isRefusal } from './decide/refusal.ts'
 import { isInTable } from './decide/routes.ts'
 import { parseTarget } from './decide/target.ts'
 import type { ThrottleOptions } from './state/throttle.ts'
-import type { TurnLimits } from './wire/turns.ts'
+import type { TurnLimits } from './wire/turn-limits.ts'
 import type { UpstreamTarget } from './wire/upstream.ts'
 
 /** What `serve` may be told, as the command line has it. */

@@ -27,7 +27,8 @@ import { CROWDED, NO_SOCKET_LEFT } from './crowded.ts'
 import { requestFacts } from './facts.ts'
 import { Exchange, type ForwardServices } from './forward.ts'
 import { protocolAnswer, respond, respondRaw, tooLargeAnswer } from './respond.ts'
-import { type Guest, TURN_LIMITS, type TurnLimits, Turns } from './turns.ts'
+import { TURN_LIMITS, type TurnLimits } from './turn-limits.ts'
+import { type Guest, Turns, type Waiter } from './turns.ts'
 import { Upgrade, type UpgradeServices } from './upgrade.ts'
 
 /** Bodies that our own pages read (rule 7). */
@@ -145,9 +146,9 @@ export function createEngine(services: EngineServices): Engine {
     }
   }
 
-  function takeTurn({ principal, client }: Account, guest: Guest, hasBody: boolean): (() => void) | undefined {
+  function takeTurn({ principal, client }: Account, guest: Guest, waiter: Waiter): (() => void) | undefined {
     const name = principal?.keyId === undefined ? `address ${client}` : `key ${principal.keyId}`
-    return turns.take(name, isStranger(principal), guest, hasBody)
+    return turns.take(name, isStranger(principal), guest, waiter)
   }
 
   /** Whoever came without a key where there are keys. */
@@ -181,9 +182,12 @@ export function createEngine(services: EngineServices): Engine {
       const status = response.headersSent ? { status: response.statusCode } : {}
       record(facts, decision.account, { event: 'request', ...status, bytes, ...(broken && { reason: broken }) })
     })
-    const leave = takeTurn(decision.account, exchange, hasBody)
+    const crowded = () => {
+      if (!response.destroyed) exchange.bytes = respond(request, response, CROWDED)
+    }
+    const leave = takeTurn(decision.account, exchange, { hasBody, refuse: crowded })
     if (!leave) {
-      exchange.bytes = respond(request, response, CROWDED)
+      crowded()
       return
     }
     response.on('close', leave)
@@ -239,7 +243,12 @@ export function createEngine(services: EngineServices): Engine {
     const { account } = decision
     const { principal, client } = account
     let free: (() => void) | undefined
-    const own = { ...services, handshakeMs, takeTurn: (guest: Guest) => takeTurn(account, guest, false) }
+    const refuse = () => upgrade.crowded()
+    const own = {
+      ...services,
+      handshakeMs,
+      takeTurn: (guest: Guest) => takeTurn(account, guest, { hasBody: false, refuse }),
+    }
     const upgrade = new Upgrade(socket, facts, decision, own, ({ status, bytesDown, broken }) => {
       free?.()
       const outcome = { ...(status !== undefined && { status }), ...(broken && { reason: broken }) }

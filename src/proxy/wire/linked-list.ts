@@ -18,6 +18,10 @@ export class LinkedList<T extends Linked<T>> implements Iterable<T> {
     return this.#first
   }
 
+  get last(): T | undefined {
+    return this.#last
+  }
+
   get size(): number {
     return this.#size
   }

@@ -1,39 +1,5 @@
 import { type Linked, LinkedList } from './linked-list.ts'
-
-export interface TurnLimits {
-  /** Exchanges with ComfyUI at once: less than its pool has connections, so that our own questions find one. */
-  readonly running: number
-  /** Of one key or session's key. */
-  readonly perKey: number
-  /** Of all who came without a key (rule 7), and of one address among them. */
-  readonly open: number
-  readonly perAddress: number
-  /** Of `running`, what those with a key leave to those without: the login page's own files. */
-  readonly keptOpen: number
-  /** Exchanges of one key or address that may wait; more are refused. */
-  readonly waiting: number
-  /** The same of all who came without a key. */
-  readonly openWaiting: number
-  /** Of the waiting of one key or address, those with a body: what has come of it over HTTP/2, up to 1 MiB each, waits with them. */
-  readonly waitingBodies: number
-  /** Who stands in the way of others, and whose client took or sent less than STEADY_BYTES in this time, is cut. */
-  readonly patienceMs: number
-  /** Whoever has less than an equal share waits no longer than this for those who have more. */
-  readonly shareMs: number
-}
-
-export const TURN_LIMITS: TurnLimits = {
-  running: 240,
-  perKey: 128,
-  open: 96,
-  perAddress: 48,
-  keptOpen: 16,
-  waiting: 1_024,
-  openWaiting: 2_048,
-  waitingBodies: 32,
-  patienceMs: 5_000,
-  shareMs: 2_000,
-}
+import type { TurnLimits } from './turn-limits.ts'
 
 const LOOK_MS = 100
 const STEADY_BYTES = 16 * 1024
@@ -55,6 +21,14 @@ export interface Guest {
   evict(why: Eviction): void
 }
 
+/** What is asked of a guest only while it waits. */
+export interface Waiter {
+  /** Its client sends a body, or has sent it. */
+  readonly hasBody: boolean
+  /** Its place is another's: it is answered as whoever finds none, and never started. */
+  refuse(): void
+}
+
 /** What one key, or one address without a key, holds. */
 interface Party extends Linked<Party> {
   readonly name: string
@@ -73,7 +47,7 @@ interface Party extends Linked<Party> {
 interface Ticket extends Linked<Ticket> {
   readonly guest: Guest
   readonly party: Party
-  readonly hasBody: boolean
+  readonly waiter: Waiter
   state: 'waiting' | 'running' | 'left'
   /** Since when its client has kept it from going on, and what had moved by then. */
   stillSinceMs: number | undefined
@@ -133,14 +107,14 @@ export class Turns {
   /**
    * Starts the guest now or when its turn comes. `name`: of its key, or of its address where it came without one (`open`).
    * The function given back is called once it is over, or no longer wanted; undefined: too many wait already, and this one
-   * is never started. `hasBody`: its client sends one, or has sent it.
+   * is never started.
    */
-  take(name: string, open: boolean, guest: Guest, hasBody: boolean): (() => void) | undefined {
+  take(name: string, open: boolean, guest: Guest, waiter: Waiter): (() => void) | undefined {
     const party = this.#partyOf(name, open)
     const ticket: Ticket = {
       guest,
       party,
-      hasBody,
+      waiter,
       state: 'waiting',
       stillSinceMs: undefined,
       stillAtBytes: 0,
@@ -158,7 +132,7 @@ export class Turns {
       if (party.waiting.size === 0) party.line.parties.push(party)
       party.waiting.push(ticket)
       party.line.waiting++
-      if (hasBody) party.bodies++
+      if (waiter.hasBody) party.bodies++
     }
     return () => this.#leave(ticket)
   }
@@ -174,11 +148,28 @@ export class Turns {
     return party
   }
 
-  #mayWait({ party, hasBody }: Ticket): boolean {
+  #mayWait({ party, waiter }: Ticket): boolean {
     const { waiting, bodies, line } = party
     const limits = this.#limits
-    if (waiting.size >= limits.waiting || (hasBody && bodies >= limits.waitingBodies)) return false
-    return line !== this.#open || line.waiting < limits.openWaiting
+    if (waiting.size >= limits.waiting || (waiter.hasBody && bodies >= limits.waitingBodies)) return false
+    return line !== this.#open || line.waiting < limits.openWaiting || this.#makePlace(party)
+  }
+
+  /** The newest that waits of whoever has most waiting goes; not where the two would only change places. */
+  #makePlace({ line, waiting }: Party): boolean {
+    let fullest: Party | undefined
+    let most = waiting.size + 1
+    for (const party of line.parties) {
+      if (party.waiting.size <= most) continue
+      fullest = party
+      most = party.waiting.size
+    }
+    const ticket = fullest?.waiting.last
+    if (!ticket) return false
+    ticket.state = 'left'
+    this.#unqueue(ticket)
+    ticket.waiter.refuse()
+    return true
   }
 
   #mayRun({ running, most, line }: Party): boolean {
@@ -218,7 +209,7 @@ export class Turns {
     const { party } = ticket
     party.waiting.delete(ticket)
     party.line.waiting--
-    if (ticket.hasBody) party.bodies--
+    if (ticket.waiter.hasBody) party.bodies--
     if (this.#owed.delete(ticket)) party.owed--
     if (party.waiting.size === 0) party.line.parties.delete(party)
   }

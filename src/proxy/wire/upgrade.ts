@@ -85,8 +85,13 @@ export class Upgrade {
     this.#client.on('data', this.#hold).on('end', this.#clientGone)
     this.#client.on('error', this.#clientGone).on('close', this.#clientGone)
     this.#leaveTurn = this.#services.takeTurn(this.#guest(key))
-    if (!this.#leaveTurn) this.#answer(CROWDED)
+    if (!this.#leaveTurn) this.crowded()
     else if (this.#turnOver) this.#leaveTurn()
+  }
+
+  /** No turn will be its, or the place that it had is another's. */
+  crowded(): void {
+    if (!this.#settled) this.#answer(CROWDED)
   }
 
   #guest(key: string | undefined): Guest {

@@ -3,11 +3,11 @@ import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turns.ts'
+import { TURN_LIMITS, type TurnLimits } from '../../../src/proxy/wire/turn-limits.ts'
 import { switching } from '../../faults/websocket.ts'
 import { temporaryFolder } from '../../support/cli.ts'
 import { closers } from '../../support/closers.ts'
-import { get, OTHER, proxied, type RawRequest, USER, VIEWER } from './support.ts'
+import { get, OTHER, proxied, type RawRequest, rawClient, USER, VIEWER } from './support.ts'
 
 const PIECE = Buffer.alloc(32 * 1024, 0x61)
 const BIG_BYTES = 1024 * 1024 * 1024
@@ -141,4 +141,41 @@ test('two keys whose readers are fast enough keep no third waiting', async () =>
   await upstream.request(FEW.running - 1)
   const third = await ask(proxy.port, withKey('/prompt', USER))
   expect(await third.head()).toMatch(/^HTTP\/1\.1 200 /)
+})
+
+test('strangers of two addresses that fill the waiting room keep no third out of it: their newest is told to come again', async () => {
+  const accessLog = join(temporaryFolder(), 'access.log')
+  const turns = { ...FEW, perAddress: 1, open: 2, openWaiting: 4, shareMs: 600_000 }
+  const { proxy, upstream } = await proxied(answer, { turns, accessLog, exemptPaths: ['/ws'] })
+  const askers = []
+  for (const [path, more] of [['/assets/unread.js'], ['/assets/b.js'], ['/ws', UPGRADE]] as const) {
+    for (const address of ['127.0.0.2', '127.0.0.3']) askers.push(await ask(proxy.port, open(path, more), address))
+  }
+  await upstream.request(1)
+  const third = await ask(proxy.port, open('/assets/c.js'), '127.0.0.4')
+  const fourth = await ask(proxy.port, open('/assets/d.js'), '127.0.0.5')
+  for (const asker of askers.slice(4)) {
+    expect(await asker.head()).toMatch(/^HTTP\/1\.1 503 [\s\S]*\r\nRetry-After: 1\r\n/)
+  }
+  const logged = () =>
+    readFileSync(accessLog, 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('"/ws"'))
+  while (logged().length < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+  expect(logged().map((line) => JSON.parse(line).status)).toEqual([503, 503])
+  for (const asker of askers.slice(0, 2)) asker.socket.destroy()
+  for (const asker of [...askers.slice(2, 4), third, fourth]) expect(await asker.head()).toMatch(/^HTTP\/1\.1 200 /)
+  expect(upstream.requests.some(({ head }) => head.startsWith('GET /ws'))).toBe(false)
+})
+
+test('an HTTP/1 request that makes place for another address gets its answer, and its connection goes on', async () => {
+  const turns = { ...FEW, perAddress: 1, open: 1, openWaiting: 2, shareMs: 600_000 }
+  const { proxy, upstream } = await proxied(answer, { turns })
+  await ask(proxy.port, open('/assets/unread.js'))
+  await upstream.request(0)
+  await ask(proxy.port, open('/assets/b.js'), '127.0.0.1')
+  const newest = await rawClient(proxy.port, open('/assets/c.js') + open('/auth_login.html'))
+  await ask(proxy.port, open('/assets/d.js'), '127.0.0.3')
+  expect(await newest.until(/<\/html>/)).toMatch(/^HTTP\/1\.1 503 [\s\S]*HTTP\/1\.1 200 /)
+  expect(upstream.requests).toHaveLength(1)
 })

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { type Eviction, type Guest, type TurnLimits, Turns } from '../../../src/proxy/wire/turns.ts'
+import type { TurnLimits } from '../../../src/proxy/wire/turn-limits.ts'
+import { type Eviction, type Guest, Turns, type Waiter } from '../../../src/proxy/wire/turns.ts'
 
 const LIMITS: TurnLimits = {
   running: 6,
@@ -14,13 +15,20 @@ const LIMITS: TurnLimits = {
   shareMs: 2_000,
 }
 
-class Exchange implements Guest {
+class Exchange implements Guest, Waiter {
   started = false
   evicted = false
   why: Eviction | undefined
   waitsForClient = false
   movedBytes = 0
   leave: (() => void) | undefined
+  refused = false
+  hasBody = false
+
+  refuse(): void {
+    this.refused = true
+    this.leave!()
+  }
 
   start(): void {
     this.started = true
@@ -46,7 +54,8 @@ afterEach(() => {
 
 function come(name: string, open = false, hasBody = false): Exchange {
   const exchange = new Exchange()
-  exchange.leave = turns.take(name, open, exchange, hasBody)
+  exchange.hasBody = hasBody
+  exchange.leave = turns.take(name, open, exchange, exchange)
   return exchange
 }
 
@@ -81,6 +90,31 @@ test('too many that wait are refused, of one name and of all without a key, and 
   const strangers = [...many(4, 'address 1', true), ...many(4, 'address 2', true)]
   expect(strangers.filter(({ leave }) => leave === undefined)).toHaveLength(1)
   expect(come('key b').started).toBe(true)
+})
+
+const refusedOf = (exchanges: readonly Exchange[]) => exchanges.map(({ refused }) => refused)
+
+test('where the room of those without a key is full, the newest of whoever fills it most makes place', () => {
+  turns = new Turns({ ...LIMITS, openWaiting: 6, perAddress: 1 }, () => Date.now())
+  const [first, second] = [many(5, 'address 1', true), many(3, 'address 2', true)] // 4 and 2 wait
+  const third = come('address 3', true)
+  expect([third.leave !== undefined, refusedOf(first), refusedOf(second)]).toEqual([
+    true,
+    [false, false, false, false, true],
+    [false, false, false],
+  ])
+  const more = many(2, 'address 3', true)
+  expect([more.map(({ leave }) => leave !== undefined), refusedOf(first)]).toEqual([
+    [true, false],
+    [false, false, false, true, true],
+  ])
+  expect([come('address 1', true).leave, come('address 2', true).leave, turns.waiting]).toEqual([
+    undefined,
+    undefined,
+    6,
+  ])
+  for (const exchange of [...first, ...second, third, more[0]!]) exchange.leave!()
+  expect([turns.size, turns.waiting, first[4]!.started]).toEqual([0, 0, false])
 })
 
 test('few with a body wait, since it waits with them; whoever runs, or brings none, is not counted', () => {
