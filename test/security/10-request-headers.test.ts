@@ -126,6 +126,9 @@ describe('cookies', () => {
     ['xcomfy_auth_8189=1', ['xcomfy_auth_8189=1']],
     [`a=1; comfy_auth_9999=${SESSIONS.admin.cookie}; b=2`, ['a=1; b=2']],
     [`other="${SESSIONS.admin.cookie}"`, []],
+    // A no-break space is a byte of a name, not a blank around it
+    ['\u00a0comfy_auth_8189=a; comfy_auth_8189\u00a0=b', ['\u00a0comfy_auth_8189=a; comfy_auth_8189\u00a0=b']],
+    ['comfy_auth_8189=x;\u00a0a=1', ['\u00a0a=1']],
   ])('%s', (header, expected) => {
     expect(upstreamCookie(header)).toEqual(expected)
   })

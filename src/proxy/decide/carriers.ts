@@ -78,7 +78,7 @@ function credential(carrier: Carrier, secret: string): Credential {
 }
 
 /** Less the blanks around it (RFC 9110, 5.6.3); a no-break space is a byte of the value: of an `à` in UTF-8, for example. */
-function trimBlanks(value: string): string {
+export function trimBlanks(value: string): string {
   let from = 0
   let to = value.length
   while (from < to && isBlank(value, from)) from++

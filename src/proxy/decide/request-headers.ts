@@ -1,4 +1,4 @@
-import { otherSubprotocols } from './carriers.ts'
+import { otherSubprotocols, trimBlanks } from './carriers.ts'
 import { isTrustedPeer } from './client.ts'
 import type { Policy, RequestFacts } from './facts.ts'
 import type { Head } from './head.ts'
@@ -101,13 +101,13 @@ function otherCookies(header: string, policy: Policy): string | undefined {
   const pairs = header.split(';')
   const others = pairs.filter((pair) => !isOurs(pair, policy))
   if (others.length === pairs.length) return header
-  const rest = others.join(';').trimStart()
+  const rest = others.join(';').replace(/^[ \t]+/, '')
   return rest === '' ? undefined : rest
 }
 
 function isOurs(pair: string, policy: Policy): boolean {
   const equals = pair.indexOf('=')
-  const name = (equals === -1 ? pair : pair.slice(0, equals)).trim()
+  const name = trimBlanks(equals === -1 ? pair : pair.slice(0, equals))
   if (name === policy.cookieName(false) || name === policy.cookieName(true)) return true
   return equals !== -1 && pair.slice(equals + 1).includes('comfys_')
 }
