@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import { type Linked, LinkedList } from './linked-list.ts'
 
 export interface SessionLimits {
@@ -9,6 +10,12 @@ export interface SessionLimits {
   readonly keepAliveMs: number
   /** An answer of which its reader takes nothing for this long is cut. */
   readonly idleMs: number
+}
+
+/** A TLS connection, and the bare one beneath it. */
+export interface Line {
+  readonly secure: TLSSocket
+  readonly bare: Socket
 }
 
 /** What of an answer waited for its reader, and since when it was that much. */
@@ -25,7 +32,7 @@ const RESETS_A_SECOND = 50
 /** One connection of HTTP/2: what its streams may do to it, and how long it may stand without one (rule 15). */
 export class TendedSession {
   readonly #session: ServerHttp2Session
-  readonly #socket: Socket
+  readonly #line: Line
   readonly #limits: SessionLimits
   /** Of a clock that never jumps. */
   readonly #nowMs: () => number
@@ -43,14 +50,18 @@ export class TendedSession {
   #movedMs: number
   /** `#moved` when it was last asked for a sign of life. */
   #asked: number | undefined
+  #isAskingBare = false
+  /** Since when it is known to be destroyed. */
+  #endedMs: number | undefined
 
-  constructor(session: ServerHttp2Session, limits: SessionLimits, nowMs: () => number) {
+  constructor(session: ServerHttp2Session, line: Line, limits: SessionLimits, nowMs: () => number) {
     this.#session = session
-    this.#socket = session.socket
+    this.#line = line
     this.#limits = limits
     this.#nowMs = nowMs
     this.#idleMs = this.#resetMs = this.#movedMs = nowMs()
     session.on('stream', (stream) => this.#onStream(stream))
+    line.bare.on('error', () => line.secure.destroy())
   }
 
   #onStream(stream: ServerHttp2Stream): void {
@@ -87,11 +98,32 @@ export class TendedSession {
 
   /** Called every second. */
   look(): void {
-    if (this.#session.destroyed) return
     const now = this.#nowMs()
-    if (this.#open.size === 0) this.#lookAtIdle(now)
+    this.#askBare()
+    if (this.#session.destroyed) this.#lookAtEnd(now)
+    else if (this.#open.size === 0) this.#lookAtIdle(now)
     else this.#lookAtReaders(now)
     if (!this.#session.destroyed) this.#lookForDeath(now)
+  }
+
+  /**
+   * A write of node:http2's that fails, for the client has reset the connection, is lost, and nothing is read behind it: no event
+   * comes, and no `destroy()` of the session frees its descriptor. A write of nothing to the bare socket fails as well, and is heard;
+   * to a living client it sends nothing.
+   */
+  #askBare(): void {
+    const { bare } = this.#line
+    if (this.#isAskingBare || !bare.writable) return
+    this.#isAskingBare = true
+    bare.write('', () => {
+      this.#isAskingBare = false
+    })
+  }
+
+  /** A destroyed session waits for what it still writes, and its client need not take that. */
+  #lookAtEnd(now: number): void {
+    this.#endedMs ??= now
+    if (now - this.#endedMs >= this.#limits.headMs) this.#line.secure.destroy()
   }
 
   #lookAtIdle(now: number): void {
@@ -120,7 +152,7 @@ export class TendedSession {
    * nothing is sent on it any more, not even a PING.
    */
   #lookForDeath(now: number): void {
-    const moved = this.#socket.bytesRead + this.#socket.bytesWritten
+    const moved = this.#bytes()
     if (moved !== this.#moved) {
       this.#moved = moved
       this.#movedMs = now
@@ -130,10 +162,15 @@ export class TendedSession {
     }
   }
 
+  #bytes(): number {
+    const { bytesRead, bytesWritten } = this.#line.secure
+    return bytesRead + bytesWritten
+  }
+
   #ask(moved: number): void {
     this.#asked = moved
     this.#session.ping((error) => {
-      if (error === null) this.#moved = this.#asked = this.#socket.bytesRead + this.#socket.bytesWritten // its answer is no new movement
+      if (error === null) this.#moved = this.#asked = this.#bytes() // its answer is no new movement
     })
   }
 

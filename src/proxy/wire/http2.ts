@@ -6,9 +6,10 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2'
+import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { ClientConnection, ClientRequest, ClientResponse, Framing } from './client.ts'
-import { type SessionLimits, TendedSession } from './http2-session.ts'
+import { type Line, type SessionLimits, TendedSession } from './http2-session.ts'
 import { LINGER_MS, protocolAnswer, respond } from './respond.ts'
 import type { Unread } from './unread.ts'
 
@@ -25,8 +26,8 @@ export interface Http2Options {
 }
 
 export interface Http2Door {
-  /** A TLS connection whose ALPN says h2. */
-  accept(socket: TLSSocket): void
+  /** A TLS connection whose ALPN says h2, and the bare one beneath it. */
+  accept(secure: TLSSocket, bare: Socket): void
   /** Connections that had their requests and have none now end, for others need their room. */
   closeIdle(): void
   /** Lets open streams finish, takes no new ones; cuts connections that never had one. */
@@ -65,8 +66,10 @@ export function createHttp2({ limits, always, unread, onRequest }: Http2Options)
   const look = () => {
     for (const tended of sessions.values()) tended.look()
   }
+  /** Whose session begins. */
+  let arriving: Line | undefined
   server.on('session', (session) => {
-    sessions.set(session, new TendedSession(session, limits, () => performance.now()))
+    sessions.set(session, new TendedSession(session, arriving!, limits, () => performance.now()))
     looking ??= setInterval(look, LOOK_MS).unref()
     session.setLocalWindowSize(CONNECTION_WINDOW)
     session.on('error', () => session.destroy())
@@ -96,13 +99,15 @@ export function createHttp2({ limits, always, unread, onRequest }: Http2Options)
     })
   })
   return {
-    accept(socket) {
+    accept(secure, bare) {
       // Its session is over then, and nobody looks any more whether the client goes.
-      socket.once('finish', () => {
-        const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref()
-        socket.once('close', () => clearTimeout(timer))
+      secure.once('finish', () => {
+        const timer = setTimeout(() => secure.destroy(), LINGER_MS).unref()
+        secure.once('close', () => clearTimeout(timer))
       })
-      server.emit('connection', socket)
+      arriving = { secure, bare }
+      server.emit('connection', secure)
+      arriving = undefined
     },
     closeIdle() {
       for (const [session, tended] of sessions) if (tended.isIdle) session.close()

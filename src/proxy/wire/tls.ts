@@ -45,16 +45,45 @@ export function secureContext({ cert, key }: TlsPair): SecureContextOptions {
   }
 }
 
+/** The bare sockets beneath the TLS of `server`. */
+interface BareSockets {
+  /** None where its peer is gone already: the system knows no address of it any more. */
+  of(secure: TLSSocket): Socket | undefined
+  all(): Iterable<Socket>
+}
+
+function followBareSockets(server: Server): BareSockets {
+  const sockets = new Map<string, Socket>()
+  const endsOf = ({ localAddress, remoteAddress, remotePort }: Socket) =>
+    `${localAddress} ${remoteAddress} ${remotePort}`
+  server.on('connection', (socket: Socket) => {
+    const ends = endsOf(socket)
+    sockets.set(ends, socket)
+    // The port of one that was reset may have come again by then
+    socket.once('close', () => sockets.get(ends) === socket && sockets.delete(ends))
+  })
+  return {
+    of: (secure) => (secure.remotePort === undefined ? undefined : sockets.get(endsOf(secure))),
+    all: () => sockets.values(),
+  }
+}
+
 /**
  * Hands connections that chose h2 to `accept`; all others stay with node:http's own listener, so that its head times,
  * limits and Upgrades hold. (`http2.createSecureServer` with allowHTTP1 leaves slow heads open on Node 22.)
  */
-export function divertHttp2(server: Server, accept: (socket: TLSSocket) => void): void {
+export function divertHttp2(server: Server, accept: (secure: TLSSocket, bare: Socket) => void): void {
+  const bareSockets = followBareSockets(server)
   const http1 = server.listeners('secureConnection')
   server.removeAllListeners('secureConnection')
   server.on('secureConnection', (socket: TLSSocket) => {
-    if (socket.alpnProtocol === 'h2') accept(socket)
-    else for (const listener of http1) listener.call(server, socket)
+    if (socket.alpnProtocol !== 'h2') {
+      for (const listener of http1) listener.call(server, socket)
+      return
+    }
+    const bare = bareSockets.of(socket)
+    if (bare) accept(socket, bare)
+    else socket.destroy()
   })
 }
 
@@ -70,30 +99,24 @@ export interface Connections {
 
 /** Cuts a connection whose handshake fails, but hands its bare socket to `tellPlain` where it spoke plain HTTP. */
 export function watchHandshakes(server: Server, tellPlain: (socket: Socket) => void): Connections {
-  const sockets = new Map<string, Socket>()
+  const sockets = followBareSockets(server)
   const secured = new WeakSet<Socket>()
-  const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`
-  server.on('connection', (socket: Socket) => {
-    const peer = peerOf(socket)
-    sockets.set(peer, socket)
-    socket.once('close', () => sockets.delete(peer))
-  })
   server.on('secureConnection', (secure: TLSSocket) => {
-    const socket = sockets.get(peerOf(secure))
+    const socket = sockets.of(secure)
     if (socket) secured.add(socket)
   })
   server.on('tlsClientError', (error: NodeJS.ErrnoException, secure: TLSSocket) => {
-    const socket = PLAIN_HTTP.has(error.code) ? sockets.get(peerOf(secure)) : undefined
+    const socket = PLAIN_HTTP.has(error.code) ? sockets.of(secure) : undefined
     if (socket) tellPlain(socket)
     else secure.destroy()
   })
   return {
     cut() {
-      for (const socket of sockets.values()) socket.destroy()
+      for (const socket of sockets.all()) socket.destroy()
     },
     cutHandshakes() {
       // One that is ended is being told of its plain HTTP
-      for (const socket of sockets.values()) if (!secured.has(socket) && !socket.writableEnded) socket.destroy()
+      for (const socket of sockets.all()) if (!secured.has(socket) && !socket.writableEnded) socket.destroy()
     },
   }
 }
