@@ -15,6 +15,9 @@ export interface ClientConnection {
   end(): unknown
 }
 
+/** Told of what HTTP itself refuses, before anything is decided; without a request where its head could not be read. */
+export type OnRefused = (status: number, from: Pick<ClientConnection, 'remoteAddress'>, request?: ClientRequest) => void
+
 /** A request as the engine reads it: node:http's IncomingMessage is one, http2.ts makes the other. */
 export interface ClientRequest {
   readonly method?: string | undefined

@@ -22,7 +22,7 @@ import type { Sockets } from '../state/sockets.ts'
 import type { Throttle } from '../state/throttle.ts'
 import type { Uploads } from '../state/uploads.ts'
 import { continueIfAsked, framingOf, readBody } from './body.ts'
-import type { ClientRequest, ClientResponse } from './client.ts'
+import type { ClientRequest, ClientResponse, OnRefused } from './client.ts'
 import { CROWDED, NO_SOCKET_LEFT } from './crowded.ts'
 import { requestFacts } from './facts.ts'
 import { Exchange, type ForwardServices } from './forward.ts'
@@ -56,8 +56,8 @@ export interface EngineServices extends ForwardServices, Omit<UpgradeServices, '
 export interface Engine {
   onRequest(request: ClientRequest, response: ClientResponse, secure: boolean): void
   onUpgrade(request: IncomingMessage, socket: Socket, head: Buffer, secure: boolean): void
-  /** Nothing was decided: HTTP itself refused it. It stands in the audit log all the same. */
-  onRefused(status: number, socket: Pick<Socket, 'remoteAddress'>, request?: ClientRequest): void
+  /** It stands in the audit log all the same. */
+  readonly onRefused: OnRefused
 }
 
 /** How a request walks: head -> facts -> decide -> page, upstream or refusal -> answer -> audit. HTTP and Upgrade alike. */

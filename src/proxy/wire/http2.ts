@@ -8,7 +8,7 @@ import {
 } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { ClientConnection, ClientRequest, ClientResponse, Framing } from './client.ts'
+import type { ClientConnection, ClientRequest, ClientResponse, Framing, OnRefused } from './client.ts'
 import { type Line, type SessionLimits, TendedSession } from './http2-session.ts'
 import { LINGER_MS, protocolAnswer, respond } from './respond.ts'
 import type { Unread } from './unread.ts'
@@ -23,6 +23,7 @@ export interface Http2Options {
   readonly always: readonly string[]
   readonly unread: Unread
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
+  readonly onRefused: OnRefused
 }
 
 export interface Http2Door {
@@ -43,11 +44,13 @@ export interface Http2Door {
 const STREAMS = 100
 const STREAM_WINDOW = 1024 * 1024
 const CONNECTION_WINDOW = 2 * 1024 * 1024
+const LONG_HEAD = protocolAnswer(431, 'The head of this request is longer than 32 KiB.')
+const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')
 /** How often heads, silence and idleness are looked at. */
 const LOOK_MS = 1_000
 
 /** Serves HTTP/2 on connections that a TLS listener hands over. */
-export function createHttp2({ limits, always, unread, onRequest }: Http2Options): Http2Door {
+export function createHttp2({ limits, always, unread, onRequest, onRefused }: Http2Options): Http2Door {
   const sessions = new Map<ServerHttp2Session, TendedSession>()
   const server: Http2Server = createServer({
     settings: {
@@ -85,11 +88,15 @@ export function createHttp2({ limits, always, unread, onRequest }: Http2Options)
     const request = new Http2Request(stream, headers, rawHeaders)
     const response = new Http2Response(stream, always)
     if (stream.session) unread.watch(response, stream.session)
-    const { expect } = headers
-    if (bytesOf(rawHeaders) > limits.headBytes) {
-      respond(request, response, protocolAnswer(431, 'The head of this request is longer than 32 KiB.'))
-    } else if (expect === undefined || String(expect).toLowerCase() === '100-continue') onRequest(request, response)
-    else respond(request, response, protocolAnswer(417, 'The one expectation known here is 100-continue.'))
+    const { expect = '100-continue' } = headers
+    const isLong = bytesOf(rawHeaders) > limits.headBytes
+    if (!isLong && String(expect).toLowerCase() === '100-continue') {
+      onRequest(request, response)
+      return
+    }
+    const refused = isLong ? LONG_HEAD : FOREIGN_EXPECTATION
+    respond(request, response, refused)
+    onRefused(refused.status, request.socket, request)
   }
   server.on('stream', (stream, headers, _flags, rawHeaders) => {
     stream.on('error', () => {})

@@ -6,7 +6,7 @@ import type { TLSSocket } from 'node:tls'
 import type { Answer } from '../pages/answer.ts'
 import { followHttp1 } from './at-work.ts'
 import { framingOf } from './body.ts'
-import type { ClientRequest, ClientResponse } from './client.ts'
+import type { ClientRequest, ClientResponse, OnRefused } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
 import type { PlaceLimits, Places } from './places.ts'
@@ -46,8 +46,7 @@ export interface ServerOptions {
   readonly always?: readonly string[]
   readonly onRequest: (request: ClientRequest, response: ClientResponse) => void
   readonly onUpgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void
-  /** Refused here already, by the rules of HTTP itself; without a request where its head could not be read. */
-  readonly onRefused: (status: number, socket: Socket, request?: IncomingMessage) => void
+  readonly onRefused: OnRefused
 }
 
 export interface Listener {
@@ -152,7 +151,13 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     http2?.closeIdle()
   })
   if (tls) {
-    http2 = createHttp2({ limits, always, unread: options.unread, onRequest: options.onRequest })
+    http2 = createHttp2({
+      limits,
+      always,
+      unread: options.unread,
+      onRequest: options.onRequest,
+      onRefused: options.onRefused,
+    })
     divertHttp2(server as TlsServer, http2.accept)
     server.on('secureConnection', (socket: TLSSocket) => sayAlways(socket, always))
     connections = watchHandshakes(server as TlsServer, (socket) => respondRaw(socket, PLAIN_TO_TLS, nowMs()))

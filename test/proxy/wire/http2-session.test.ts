@@ -21,6 +21,7 @@ beforeEach(async () => {
     always: [],
     unread: new Unread({ ...UNREAD_BYTES, stillMs: 10_000 }, () => performance.now()),
     onRequest: (_request, response) => responses.push(response),
+    onRefused: () => {},
   })
   const pem = testCertificate()
   server = createServer({ ...secureContext({ cert: pem, key: pem }), ALPNProtocols: ['h2'] })

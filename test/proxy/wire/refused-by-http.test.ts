@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
+import { certificateFiles } from '../../support/certificate.ts'
 import { temporaryFolder } from '../../support/cli.ts'
+import { closing } from '../../support/closers.ts'
+import { client2 } from '../../support/http2.ts'
 import { ADMIN, exchange, get, proxied } from './support.ts'
 
 const key = `X-API-Key: ${ADMIN}\r\n`
@@ -26,4 +29,14 @@ test.each([
   const line = JSON.parse(readFileSync(auditLog, 'utf8'))
   expect(line).toMatchObject({ event: 'refusal', client: '127.0.0.1', method, path, status, reason: 'protocol' })
   expect(upstream.requests).toHaveLength(0)
+})
+
+test('over HTTP/2 too', async () => {
+  const auditLog = join(temporaryFolder(), 'audit.log')
+  const { proxy } = await proxied(() => {}, { auditLog, tls: certificateFiles() })
+  const client = closing(await client2(proxy.port))
+  expect((await client.ask('GET', '/queue', { expect: 'a-miracle' })).status).toBe(417)
+  await vi.waitFor(() => expect(readFileSync(auditLog, 'utf8')).toMatch(/\n$/))
+  const line = JSON.parse(readFileSync(auditLog, 'utf8'))
+  expect(line).toMatchObject({ event: 'refusal', client: '127.0.0.1', method: 'GET', path: '/queue', status: 417 })
 })

@@ -106,6 +106,7 @@ test('over HTTP/2 with a window of 0 they end the connection, while another is s
     always: [],
     unread,
     onRequest: (request, response) => void respond(request, response, REFUSAL),
+    onRefused: () => {},
   })
   const pem = testCertificate()
   const server = createTls({ ...secureContext({ cert: pem, key: pem }), ALPNProtocols: ['h2'] })
