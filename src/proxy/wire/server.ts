@@ -190,6 +190,8 @@ export async function listen(options: ServerOptions): Promise<Listener> {
     const comesTooEarly = state === 'pending' && !isItsOwn
     if (!socket.writable || error.code === 'ECONNRESET' || comesTooEarly) socket.destroy()
     else if (state === 'last') endRaw(socket)
+    else if (error.code === 'HPE_INVALID_EOF_STATE')
+      respondRaw(socket, parserAnswer(error.code), nowMs()) // its client left
     else refuse(socket, parserAnswer(error.code ?? ''))
   })
 
