@@ -68,6 +68,13 @@ export class Relays {
     return relay
   }
 
+  /** At the total whoever holds most goes, not whoever comes. */
+  makeRoom(): void {
+    let fullest: Relay | undefined
+    for (const relay of this.#open) if (!fullest || relay.queuedBytes > fullest.queuedBytes) fullest = relay
+    fullest?.cut()
+  }
+
   #sweep(): void {
     const nowMs = this.nowMs()
     for (const relay of this.#open) relay.tend(nowMs)
@@ -135,6 +142,17 @@ export class Relay {
     this.#closing = { code, reason }
     this.#expire(this.#shared.limits.closeMs)
     this.#sendClose()
+  }
+
+  /** What waits for its client is too much: with a close code, or at once where that is under way already. */
+  cut(): void {
+    if (this.#closing) this.destroy()
+    else this.close(1013, 'reads too slowly')
+  }
+
+  /** What waits for its client. */
+  get queuedBytes(): number {
+    return this.#queuedBytes
   }
 
   destroy(): void {
@@ -210,9 +228,8 @@ export class Relay {
     this.#queue.push(chunk)
     this.#count(chunk.length + CHUNK_OVERHEAD_BYTES)
     const { bufferBytes, totalBytes } = this.#shared.limits
-    if (this.#queuedBytes <= bufferBytes && this.#shared.waitingBytes <= totalBytes) return
-    if (this.#closing) this.destroy()
-    else this.close(1013, 'reads too slowly')
+    if (this.#queuedBytes > bufferBytes) this.cut()
+    else if (this.#shared.waitingBytes > totalBytes) this.#shared.makeRoom()
   }
 
   #count(bytes: number): void {

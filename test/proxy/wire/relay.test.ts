@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { RELAY_LIMITS, type Relay, type RelayEnd, type RelayLimits, Relays } from '../../../src/proxy/wire/relay.ts'
 import { closers } from '../../support/closers.ts'
@@ -39,6 +40,27 @@ async function join(limits: Partial<RelayLimits> = {}): Promise<Joined> {
   })
   relay.start(Buffer.alloc(0), Buffer.alloc(0))
   return { relay, relays, client, upstream, end }
+}
+
+const MIB = 1024 * 1024
+
+/** A client that takes nothing, with about so many bytes waiting for it. */
+async function deaf(
+  relays: Relays,
+  bytes: number,
+): Promise<{ client: Duplex; upstream: Duplex; end: Promise<RelayEnd> }> {
+  const client = new Duplex({ read() {}, write() {} })
+  const upstream = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
+  const end = new Promise<RelayEnd>((resolve) => {
+    relays.join(client, upstream, resolve).start(Buffer.alloc(0), Buffer.alloc(0))
+  })
+  closers.push(() => void client.destroy())
+  const piece = frame(Buffer.alloc(60_000))
+  for (let sent = 0; sent < bytes && !client.destroyed; sent += piece.length) {
+    upstream.push(piece)
+    await new Promise(setImmediate)
+  }
+  return { client, upstream, end }
 }
 
 /** Reads `length` bytes off a socket, and leaves the rest where it is. */
@@ -160,6 +182,27 @@ describe('a client that reads slowly', () => {
       if (!upstream.write(chunk)) await Promise.race([once(upstream, 'drain'), once(upstream, 'close')]).catch(() => {})
     }
     await end
+  })
+
+  test('and holds most at the total is cut, not whoever queues next; the others stay', async () => {
+    const relays = new Relays({ ...RELAY_LIMITS, bufferBytes: 8 * MIB, totalBytes: 12 * MIB }, Date.now, PAYLOAD)
+    const slow = await Promise.all([3 * MIB, 5 * MIB, 3 * MIB].map((bytes) => deaf(relays, bytes)))
+    expect(slow.map(({ client }) => client.destroyed)).toEqual([false, false, false])
+    const next = await deaf(relays, 2 * MIB)
+    expect([...slow, next].map(({ client }) => client.destroyed)).toEqual([false, true, false, false])
+    await slow[1]!.end
+    expect(relays.waitingBytes).toBeLessThan(9 * MIB)
+    await deaf(relays, 5 * MIB) // its own: it holds most by then
+    expect([...slow, next].map(({ client }) => client.destroyed)).toEqual([false, true, false, false])
+  })
+
+  test('and has most waits for a frame to end: it goes at the next byte too many, and nobody beside it', async () => {
+    const relays = new Relays({ ...RELAY_LIMITS, bufferBytes: 8 * MIB, totalBytes: 8 * MIB }, Date.now, PAYLOAD)
+    const most = await deaf(relays, 6 * MIB)
+    most.upstream.push(frame(Buffer.alloc(60_000)).subarray(0, 300)) // half a frame: no place for a close
+    const others = await Promise.all([MIB, MIB, MIB / 2].map((bytes) => deaf(relays, bytes)))
+    await most.end
+    expect(others.map(({ client }) => client.destroyed)).toEqual([false, false, false])
   })
 
   test('is cut with 1013 when it takes no byte for its time with data waiting', async () => {
