@@ -176,14 +176,6 @@ const MUTANTS: Readonly<Record<string, Mutant & { readonly setup: keyof typeof S
     })),
     seenBy: ['clientIds'],
   },
-  'rule 7: the body of what is open goes up': {
-    setup: '--exempt-path',
-    file: `${DECIDE}/pass-on.ts`,
-    weaken: around('passOn', (real: Any, passed: object, policy: never) =>
-      real({ ...passed, open: false } as never, policy),
-    ),
-    seenBy: ['smuggles'],
-  },
   'rule 8: --route names whatever begins so': {
     setup: '--route',
     file: `${DECIDE}/routes.ts`,

@@ -35,16 +35,12 @@ export interface Passed {
   readonly refuse: (denied: Refusal) => RefuseDecision
 }
 
-/** What is open to strangers is read; their bodies are not ComfyUI's to swallow (rule 7). */
-const NO_BODY = ''
-
 /** What goes up, and how the answer comes back: at once, or where the role hangs on the body once that is read (rule 8). */
 export function passOn(passed: Passed, policy: Policy): ForwardDecision | InspectDecision | RefuseDecision {
   const { head, route, account, refuse } = passed
   const { principal } = account
   const stop = stopMark(route)
-  if (!stop || !principal || principal.role === 'admin')
-    return forward(passed, policy, passed.open ? NO_BODY : undefined)
+  if (!stop || !principal || principal.role === 'admin') return forward(passed, policy, undefined)
 
   const unreadable = checkBodyHeaders(head)
   if (unreadable) return refuse(unreadable)
