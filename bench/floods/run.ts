@@ -16,7 +16,7 @@ const FLOODS = { ...HTTP1, ...HTTP2 }
 const OWN_CORE = 0
 const OTHER_CORE = 1
 /** Connections that the flood left have to be gone by then. */
-const SETTLE_MS = 20_000
+const SETTLE_MS = 5_000
 
 interface State {
   readonly rssMb: number
