@@ -4,12 +4,16 @@ export interface Transactional {
   readonly isTransaction: boolean
 }
 
-/** All of `work` or nothing. Throws what went wrong: a full disk, say, on which SQLite has rolled back already. */
-export function inTransaction(db: Transactional, work: () => void): void {
+/**
+ * All of `work` or nothing, under the write lock, which is taken at the start: what is read is what is changed. Throws what went
+ * wrong: a full disk, say, on which SQLite has rolled back already.
+ */
+export function inTransaction<T>(db: Transactional, work: () => T): T {
   db.exec('BEGIN IMMEDIATE')
   try {
-    work()
+    const result = work()
     db.exec('COMMIT')
+    return result
   } catch (error) {
     if (db.isTransaction) db.exec('ROLLBACK')
     throw error

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { ComfyAuthError } from '../errors.ts'
 import { errorCode, errorText } from '../files/errno.ts'
 import { ensureDir } from '../files/home.ts'
+import { inTransaction } from '../files/transaction.ts'
 import { isInFlight, JOB_STATES, type Job, type JobState, type JobStatus, mayMove, type NewJob } from './job.ts'
 import { LEASE_MS } from './lease.ts'
 import { readJob } from './row.ts'
@@ -79,25 +80,12 @@ function version(db: DatabaseSync): number {
   return db.prepare('PRAGMA user_version').get()!.user_version as number
 }
 
-/** Runs `work` under the write lock, taken at the start so that what is read is what is changed. */
-function atomically<T>(db: DatabaseSync, work: () => T): T {
-  db.exec('BEGIN IMMEDIATE')
-  try {
-    const result = work()
-    db.exec('COMMIT')
-    return result
-  } catch (error) {
-    if (db.isTransaction) db.exec('ROLLBACK')
-    throw error
-  }
-}
-
 function open(path: string): DatabaseSync {
   const db = new DatabaseSync(path, { timeout: 60_000 })
   try {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
     if (version(db) === 0) {
-      atomically(db, () => {
+      inTransaction(db, () => {
         if (version(db) !== 0) return // another process was quicker
         const tables = db.prepare('SELECT count(*) AS n FROM sqlite_schema').get()!.n
         if (tables !== 0) throw unusable('is a database, but not a queue of comfy-auth')
@@ -208,7 +196,7 @@ export function openSqlite(where: string): Store {
   }
 
   return {
-    add: async (jobs) => atomically(db, () => jobs.forEach(insert)),
+    add: async (jobs) => inTransaction(db, () => jobs.forEach(insert)),
     get: async (id) => {
       const row = sql.get.get(id)
       return row && readJob(row)
@@ -229,7 +217,7 @@ export function openSqlite(where: string): Store {
       return counts
     },
     claim: async (worker, { nowMs, server, id }) =>
-      atomically(db, () => {
+      inTransaction(db, () => {
         for (const owner of sql.owners.all() as { id: string; until: number }[]) {
           if (owner.until <= nowMs || !worker.isAlive(owner.id)) sql.free.run(owner.id)
         }
@@ -248,7 +236,7 @@ export function openSqlite(where: string): Store {
     move: async (change) => move(change),
     requestCancel: async (id, nowMs) => sql.cancel.run({ id, nowMs }).changes === 1,
     retry: async (change, job) =>
-      atomically(db, () => {
+      inTransaction(db, () => {
         if (!move(change)) return false
         insert(job)
         return true

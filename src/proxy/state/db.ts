@@ -7,6 +7,9 @@ import { ensureDir } from '../../files/home.ts'
 /** serve's memory over a restart: sessions, who owns which prompt. Secrets stand in it as digests only. */
 export type ServeDb = DatabaseSync
 
+/** What of it cannot be. */
+export type Undone = 'read' | 'written'
+
 const SCHEMA_VERSION = 1
 
 const SCHEMA = `

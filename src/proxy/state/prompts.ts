@@ -1,5 +1,5 @@
 import { inTransaction } from '../../files/transaction.ts'
-import type { ServeDb } from './db.ts'
+import type { ServeDb, Undone } from './db.ts'
 
 export interface Prompts {
   /**
@@ -23,8 +23,6 @@ export interface PromptsOptions {
   /** Told of the first read that fails, and of the first write that does after one that did not. */
   readonly onError?: (error: unknown, undone: Undone) => void
 }
-
-export type Undone = 'read' | 'written'
 
 /** In the place of a key's id: no key has it. */
 const NOBODY = ''

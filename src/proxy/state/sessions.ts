@@ -4,8 +4,7 @@ import { inTransaction } from '../../files/transaction.ts'
 import { type Digest, digestOf } from '../../keys/digest.ts'
 import { base62 } from '../../keys/format.ts'
 import type { KnownSession } from '../decide/facts.ts'
-import type { ServeDb } from './db.ts'
-import type { Undone } from './prompts.ts'
+import type { ServeDb, Undone } from './db.ts'
 
 const HOUR_MS = 3_600_000
 

@@ -4,7 +4,7 @@ import type { TLSSocket } from 'node:tls'
 import { type Linked, LinkedList } from './linked-list.ts'
 
 export interface SessionLimits {
-  /** A head has to be whole within this, the first one as any other. */
+  /** A head has to be whole within this, the first one like all others. */
   readonly headMs: number
   /** A connection without a stream is closed after this much silence. */
   readonly keepAliveMs: number
@@ -139,7 +139,7 @@ export class TendedSession {
 
   /** Once ComfyUI's answer has ended nobody else waits for its reader: a window of 0 would hold it for ever. */
   #lookAtReaders(now: number): void {
-    for (const waiting of [...this.#open]) {
+    for (const waiting of this.#open) {
       const { stream } = waiting
       const { writableLength: bytes } = stream
       if (bytes === 0 || bytes !== waiting.bytes) Object.assign(waiting, { bytes, sinceMs: now })

@@ -10,7 +10,7 @@ import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import type { ClientConnection, ClientRequest, ClientResponse, Framing, OnRefused } from './client.ts'
 import { type Line, type SessionLimits, TendedSession } from './http2-session.ts'
-import { LINGER_MS, protocolAnswer, respond } from './respond.ts'
+import { FOREIGN_EXPECTATION, LINGER_MS, LONG_HEAD, respond } from './respond.ts'
 import type { Unread } from './unread.ts'
 
 export interface Http2Limits extends SessionLimits {
@@ -44,8 +44,6 @@ export interface Http2Door {
 const STREAMS = 100
 const STREAM_WINDOW = 1024 * 1024
 const CONNECTION_WINDOW = 2 * 1024 * 1024
-const LONG_HEAD = protocolAnswer(431, 'The head of this request is longer than 32 KiB.')
-const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')
 /** How often heads, silence and idleness are looked at. */
 const LOOK_MS = 1_000
 

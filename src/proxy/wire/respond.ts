@@ -89,3 +89,6 @@ export function protocolAnswer(status: 400 | 404 | 408 | 413 | 417 | 431 | 503 |
     body: `${JSON.stringify({ error: STATUS_CODES[status], message })}\n`,
   }
 }
+
+export const LONG_HEAD = protocolAnswer(431, 'The head of this request is longer than 32 KiB.')
+export const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')

@@ -10,8 +10,15 @@ import type { ClientRequest, ClientResponse, OnRefused } from './client.ts'
 import { headFault, isWebSocketUpgrade } from './facts.ts'
 import { createHttp2, type Http2Door } from './http2.ts'
 import type { PlaceLimits, Places } from './places.ts'
-import { endRaw, protocolAnswer, respond, respondRaw, sayAlways } from './respond.ts'
-import { type Connections, divertHttp2, secureContext, type TlsPair, watchHandshakes } from './tls.ts'
+import { endRaw, FOREIGN_EXPECTATION, LONG_HEAD, protocolAnswer, respond, respondRaw, sayAlways } from './respond.ts'
+import {
+  type Connections,
+  divertHttp2,
+  followBareSockets,
+  secureContext,
+  type TlsPair,
+  watchHandshakes,
+} from './tls.ts'
 import type { Unread } from './unread.ts'
 
 export interface ServerLimits extends PlaceLimits {
@@ -158,9 +165,11 @@ export async function listen(options: ServerOptions): Promise<Listener> {
       onRequest: options.onRequest,
       onRefused: options.onRefused,
     })
-    divertHttp2(server as TlsServer, http2.accept)
+    const bareSockets = followBareSockets(server as TlsServer)
+    divertHttp2(server as TlsServer, bareSockets, http2.accept)
     server.on('secureConnection', (socket: TLSSocket) => sayAlways(socket, always))
-    connections = watchHandshakes(server as TlsServer, (socket) => respondRaw(socket, PLAIN_TO_TLS, nowMs()))
+    const tellPlain = (socket: Socket) => respondRaw(socket, PLAIN_TO_TLS, nowMs())
+    connections = watchHandshakes(server as TlsServer, bareSockets, tellPlain)
   }
 
   // `Expect: 100-continue` is answered by whoever reads the body, after the decision.
@@ -275,7 +284,6 @@ function destroyCrowded(socket: Socket): void {
 }
 
 const NO_CONNECT = protocolAnswer(400, 'CONNECT is not served here.')
-const FOREIGN_EXPECTATION = protocolAnswer(417, 'The one expectation known here is 100-continue.')
 const PLAIN_TO_TLS = protocolAnswer(400, 'Plain HTTP was sent to a port of HTTPS: write https:// in place of http://.')
 
 /** As over HTTP/2: 5,000 fields fit into 32 KiB, and each costs more than its bytes. */
@@ -293,7 +301,7 @@ function refusedHead(request: IncomingMessage) {
 }
 
 function parserAnswer(code: string) {
-  if (code === 'HPE_HEADER_OVERFLOW') return protocolAnswer(431, 'The head of this request is longer than 32 KiB.')
+  if (code === 'HPE_HEADER_OVERFLOW') return LONG_HEAD
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return protocolAnswer(408, 'The head of this request took too long.')
   return protocolAnswer(400, 'This is not a well-formed HTTP/1.1 request.')
 }

@@ -45,14 +45,14 @@ export function secureContext({ cert, key }: TlsPair): SecureContextOptions {
   }
 }
 
-/** The bare sockets beneath the TLS of `server`. */
-interface BareSockets {
+/** The bare sockets beneath the TLS of one server. */
+export interface BareSockets {
   /** None where its peer is gone already: the system knows no address of it any more. */
   of(secure: TLSSocket): Socket | undefined
   all(): Iterable<Socket>
 }
 
-function followBareSockets(server: Server): BareSockets {
+export function followBareSockets(server: Server): BareSockets {
   const sockets = new Map<string, Socket>()
   const endsOf = ({ localAddress, remoteAddress, remotePort }: Socket) =>
     `${localAddress} ${remoteAddress} ${remotePort}`
@@ -72,8 +72,11 @@ function followBareSockets(server: Server): BareSockets {
  * Hands connections that chose h2 to `accept`; all others stay with node:http's own listener, so that its head times,
  * limits and Upgrades hold. (`http2.createSecureServer` with allowHTTP1 leaves slow heads open on Node 22.)
  */
-export function divertHttp2(server: Server, accept: (secure: TLSSocket, bare: Socket) => void): void {
-  const bareSockets = followBareSockets(server)
+export function divertHttp2(
+  server: Server,
+  bareSockets: BareSockets,
+  accept: (secure: TLSSocket, bare: Socket) => void,
+): void {
   const http1 = server.listeners('secureConnection')
   server.removeAllListeners('secureConnection')
   server.on('secureConnection', (socket: TLSSocket) => {
@@ -98,8 +101,11 @@ export interface Connections {
 }
 
 /** Cuts a connection whose handshake fails, but hands its bare socket to `tellPlain` where it spoke plain HTTP. */
-export function watchHandshakes(server: Server, tellPlain: (socket: Socket) => void): Connections {
-  const sockets = followBareSockets(server)
+export function watchHandshakes(
+  server: Server,
+  sockets: BareSockets,
+  tellPlain: (socket: Socket) => void,
+): Connections {
   const secured = new WeakSet<Socket>()
   server.on('secureConnection', (secure: TLSSocket) => {
     const socket = sockets.of(secure)

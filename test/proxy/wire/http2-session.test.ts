@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:https'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { ClientResponse } from '../../../src/proxy/wire/client.ts'
 import { createHttp2, type Http2Door } from '../../../src/proxy/wire/http2.ts'
-import { divertHttp2, secureContext } from '../../../src/proxy/wire/tls.ts'
+import { divertHttp2, followBareSockets, secureContext } from '../../../src/proxy/wire/tls.ts'
 import { UNREAD_BYTES, Unread } from '../../../src/proxy/wire/unread.ts'
 import { END_STREAM, FRAME, raw2, testCertificate } from '../../support/http2.ts'
 import { portOf } from '../../support/ports.ts'
@@ -25,7 +25,7 @@ beforeEach(async () => {
   })
   const pem = testCertificate()
   server = createServer({ ...secureContext({ cert: pem, key: pem }), ALPNProtocols: ['h2'] })
-  divertHttp2(server, door.accept)
+  divertHttp2(server, followBareSockets(server), door.accept)
   port = await portOf(server)
 })
 

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import type { ClientResponse } from '../../../src/proxy/wire/client.ts'
 import { createHttp2 } from '../../../src/proxy/wire/http2.ts'
 import { protocolAnswer, respond } from '../../../src/proxy/wire/respond.ts'
-import { divertHttp2, secureContext } from '../../../src/proxy/wire/tls.ts'
+import { divertHttp2, followBareSockets, secureContext } from '../../../src/proxy/wire/tls.ts'
 import { Unread } from '../../../src/proxy/wire/unread.ts'
 import { closers, closing } from '../../support/closers.ts'
 import { client2, FRAME, raw2, testCertificate } from '../../support/http2.ts'
@@ -110,7 +110,7 @@ test('over HTTP/2 with a window of 0 they end the connection, while another is s
   })
   const pem = testCertificate()
   const server = createTls({ ...secureContext({ cert: pem, key: pem }), ALPNProtocols: ['h2'] })
-  divertHttp2(server, door.accept)
+  divertHttp2(server, followBareSockets(server), door.accept)
   const port = await portOf(server)
   closers.push(
     () => server.close(),
