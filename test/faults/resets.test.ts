@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { END_HEADERS, END_STREAM, FRAME, headerBlock, PREFACE, pseudo } from '../support/http2.ts'
+import { END_HEADERS, END_STREAM, FRAME, frame, headerBlock, PREFACE, pseudo } from '../support/http2.ts'
 import { ask2, open2 } from './client.ts'
 import { KEY, type Served, serve } from './process.ts'
 import { answerWell, misbehaving, type Upstream } from './upstream.ts'
@@ -24,20 +24,11 @@ afterAll(async () => {
   await upstream.close()
 })
 
-function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9)
-  head.writeUIntBE(payload.length, 0, 3)
-  head[3] = type
-  head[4] = flags
-  head.writeUInt32BE(stream, 5)
-  return Buffer.concat([head, payload])
-}
-
 /** HTTP/2's first words with `count` requests behind them, each of them whole but for a body that is still to come. */
 function requests(count: number, flags: number, path: string): Buffer {
   const block = headerBlock([...pseudo(flags & END_STREAM ? 'GET' : 'POST', path), ['authorization', `Bearer ${KEY}`]])
   const each = Array.from({ length: count }, (_, i) => frame(FRAME.headers, END_HEADERS | flags, 1 + 2 * i, block))
-  return Buffer.concat([Buffer.from(PREFACE), frame(FRAME.settings, 0, 0, Buffer.alloc(0)), ...each])
+  return Buffer.concat([Buffer.from(PREFACE), frame(FRAME.settings, 0, 0), ...each])
 }
 
 /** `afterBytes`: of what the proxy says, before which the connection is not reset. */

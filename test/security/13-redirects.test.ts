@@ -2,23 +2,11 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { ResponsePlan } from '../../src/proxy/decide/facts.ts'
 import { responseHeaders } from '../../src/proxy/decide/response-headers.ts'
-import { bearer, forwarded, KEYS } from '../support/policy.ts'
-
-const PLAN: ResponsePlan = {
-  private: true,
-  noStore: false,
-  sandbox: false,
-  index: false,
-  corsOrigin: undefined,
-  userStyle: false,
-  cookieNames: [],
-  basePath: '',
-  upstreamHost: '127.0.0.1:8188',
-}
+import { bearer, forwarded, KEYS, RESPONSE_PLAN } from '../support/policy.ts'
 
 describe('a redirect of the upstream', () => {
   const to = (location: string, plan: Partial<ResponsePlan> = {}) => {
-    const headers = responseHeaders(['Location', location], { ...PLAN, ...plan }, 302)
+    const headers = responseHeaders(['Location', location], { ...RESPONSE_PLAN, ...plan }, 302)
     return headers[headers.indexOf('Location') + 1]!
   }
   const below = { basePath: '/comfy' }

@@ -1,19 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { ResponsePlan } from '../../src/proxy/decide/facts.ts'
 import { responseHeaders } from '../../src/proxy/decide/response-headers.ts'
-import { ask, bearer, cookie, forwarded, KEYS, SESSIONS } from '../support/policy.ts'
+import { ask, bearer, cookie, forwarded, KEYS, RESPONSE_PLAN, SESSIONS } from '../support/policy.ts'
 
-const PLAN: ResponsePlan = {
-  private: true,
-  noStore: false,
-  sandbox: false,
-  index: false,
-  corsOrigin: undefined,
-  userStyle: false,
-  cookieNames: ['comfy_auth_8189', '__Host-comfy_auth_8189'],
-  basePath: '',
-  upstreamHost: '127.0.0.1:8188',
-}
+const PLAN: ResponsePlan = { ...RESPONSE_PLAN, cookieNames: ['comfy_auth_8189', '__Host-comfy_auth_8189'] }
 
 function back(upstream: readonly string[], plan: Partial<ResponsePlan> = {}, status = 200): string[] {
   const headers = responseHeaders(upstream, { ...PLAN, ...plan }, status)

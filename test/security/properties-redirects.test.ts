@@ -6,7 +6,7 @@ import { responseHeaders } from '../../src/proxy/decide/response-headers.ts'
 import { cleanUrlOf, returnToOf } from '../../src/proxy/decide/return-to.ts'
 import { parseTarget } from '../../src/proxy/decide/target.ts'
 import { safeNext } from '../../src/proxy/pages/next.ts'
-import { ask, makeRequest } from '../support/policy.ts'
+import { ask, makeRequest, RESPONSE_PLAN } from '../support/policy.ts'
 
 /** Where browsers find us: the judge is their own reading of a URL (WHATWG). */
 const OURS = ['http://gpu.lan:8189', 'https://gpu.lan'] as const
@@ -120,19 +120,8 @@ describe('whatever was asked for, a browser stays with us', () => {
 })
 
 describe('a Location of the upstream', () => {
-  const PLAN: ResponsePlan = {
-    private: true,
-    noStore: false,
-    sandbox: false,
-    index: false,
-    corsOrigin: undefined,
-    userStyle: false,
-    cookieNames: [],
-    basePath: '',
-    upstreamHost: '127.0.0.1:8188',
-  }
   const to = (location: string, plan: Partial<ResponsePlan>) => {
-    const headers = responseHeaders(['Location', location], { ...PLAN, ...plan }, 302)
+    const headers = responseHeaders(['Location', location], { ...RESPONSE_PLAN, ...plan }, 302)
     return headers[headers.indexOf('Location') + 1]!
   }
 

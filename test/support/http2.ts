@@ -68,6 +68,16 @@ export const FRAME = {
   window: 8,
   continuation: 9,
 } as const
+
+/** RFC 9113, section 4.1. */
+export function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(9)
+  head.writeUIntBE(payload.length, 0, 3)
+  head[3] = type
+  head[4] = flags
+  head.writeUInt32BE(stream, 5)
+  return Buffer.concat([head, payload])
+}
 export const END_STREAM = 1
 export const ACK = 1
 export const END_HEADERS = 4
@@ -141,13 +151,8 @@ export async function raw2(port: number, { preface = true } = {}): Promise<Raw2>
     wake()
   })
   await once(socket, 'secureConnect')
-  const send = (type: number, flags: number, stream: number, payload = Buffer.alloc(0)) => {
-    const head = Buffer.alloc(9)
-    head.writeUIntBE(payload.length, 0, 3)
-    head[3] = type
-    head[4] = flags
-    head.writeUInt32BE(stream, 5)
-    if (!closed) socket.write(Buffer.concat([head, payload]))
+  const send = (type: number, flags: number, stream: number, payload?: Buffer) => {
+    if (!closed) socket.write(frame(type, flags, stream, payload))
   }
   if (preface) {
     socket.write(PREFACE)

@@ -1,7 +1,7 @@
 import { digestOf } from '../../src/keys/digest.ts'
 import { makeKey } from '../../src/keys/format.ts'
 import { decide } from '../../src/proxy/decide/decide.ts'
-import type { KnownKey, KnownSession, Policy, RequestFacts } from '../../src/proxy/decide/facts.ts'
+import type { KnownKey, KnownSession, Policy, RequestFacts, ResponsePlan } from '../../src/proxy/decide/facts.ts'
 import { readHead } from '../../src/proxy/decide/head.ts'
 
 /** 2026-01-01T00:00:00Z: the time of every request that names none. */
@@ -23,6 +23,19 @@ export const SESSIONS = {
 
 /** An own-format key that no keyring holds. */
 export const UNKNOWN_KEY = makeKey(() => new Uint8Array(32).fill(9))
+
+/** What rule 13 has an answer be, but for what a test names. */
+export const RESPONSE_PLAN: ResponsePlan = {
+  private: true,
+  noStore: false,
+  sandbox: false,
+  index: false,
+  corsOrigin: undefined,
+  userStyle: false,
+  cookieNames: [],
+  basePath: '',
+  upstreamHost: '127.0.0.1:8188',
+}
 
 export function makeKnownKey(overrides: Partial<KnownKey> = {}): KnownKey {
   return { id: 'someid', label: 'some label', role: 'admin', expiresMs: undefined, revoked: false, ...overrides }
